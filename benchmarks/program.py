@@ -33,6 +33,7 @@ __all__ = [
     "Notify",
     "Outcome",
     "add_common_options",
+    "add_record_options",
     "add_series_options",
     "chosen",
     "guarded",
@@ -48,6 +49,7 @@ _HERE = Path(__file__).resolve().parent
 _RUNS = _HERE / "results" / "runs"
 _PUBLISHED = _HERE / "results"
 _PAGE = _HERE.parent / "docs" / "reference" / "benchmarks.md"
+_PUBLISH_HELP = "make this the run that docs/reference/benchmarks.md shows"
 _TOOLS = {"iperf3": "iperf3", "ip": "iproute2", "nsenter": "util-linux", "ping": "iputils-ping"}
 
 
@@ -99,8 +101,14 @@ def add_series_options(parser: argparse.ArgumentParser, lab: str, publish: str) 
     parser.add_argument("--publish", action="store_true", help=publish)
 
 
+def add_record_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `keep` reads."""
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the record as JSON")
+    parser.add_argument("--publish", action="store_true", help=_PUBLISH_HELP)
+
+
 def keep(record: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write the record of a series to the files given on the command line."""
+    """Write a record to the files given on the command line."""
     if options.output:
         options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.publish:
@@ -115,9 +123,7 @@ def add_common_options(parser: argparse.ArgumentParser, *, quick: str) -> None:
         "--output", type=Path, metavar="FILE", help="where the JSON goes (default: results/runs/)"
     )
     parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="what to print")
-    parser.add_argument(
-        "--publish", action="store_true", help="make this the run that docs/reference/benchmarks.md shows"
-    )
+    parser.add_argument("--publish", action="store_true", help=_PUBLISH_HELP)
 
 
 def guarded(options: argparse.Namespace, run: Callable[[Notify], Measured]) -> int:
@@ -161,6 +167,8 @@ def read_published() -> dict[str, dict[str, Any]]:
         "healing-docker",
         "chaos",
         "transfers",
+        "services",
+        "attach",
     ):
         path = _PUBLISHED / f"{name}.json"
         if path.exists():

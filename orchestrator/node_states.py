@@ -12,10 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["CAPTURES", "control_socket", "file", "read"]
+__all__ = ["CAPTURES", "STATE_FILE", "carried", "control_socket", "file", "read"]
 
 CAPTURES = "captures"
 """The kind of the socket at which a host process takes captures."""
+
+
+STATE_FILE = "state.json"
+"""The file in a lab's folder with its state; `orchestrator.deploy.state` writes it."""
+
+
+def carried(folder: Path, part: str) -> list[int] | None:
+    """Return the nodes that a host process of a lab is to carry; None where that never changed."""
+    try:
+        nodes = json.loads((folder / STATE_FILE).read_text())["carried"][part]
+        return [int(node) for node in nodes]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def file(run: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks.attach [--rounds 5] [--size 256]`.
+"""The command: `python -m benchmarks.attach [--rounds 5] [--size 256] [--publish]`.
 
 Exit code 0 when the ratio reaches the bar, 1 when it does not, or a transfer failed.
 """
@@ -14,15 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import machine, program
+from benchmarks.limits import Limit
 from benchmarks.tables import number, table
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
 
 __all__ = ["main", "parse", "summary"]
 
-BAR = 0.7
-"""The least ratio of an attached sender's throughput to that of the node's own process."""
+LIMIT = Limit(
+    "attach", "lossless transfer of an attached program / of the node's process", "ratio", 0.7, True
+)
 
 TOPOLOGY = "name: nmbench-attach\nn_nodes: 2\nlinks:\n  - {endpoints: [1, 2]}\n"
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "attach"
@@ -37,6 +39,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds, after one that does not count")
     parser.add_argument("--size", type=int, default=256, metavar="MB", help="size of a transfer")
     parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="what to print")
+    program.add_record_options(parser)
     return parser.parse_args(words)
 
 
@@ -71,6 +74,7 @@ def main(words: list[str] | None = None) -> int:
     """Run the benchmark and return the exit code."""
     options = parse(sys.argv[1:] if words is None else words)
     size = options.size * 1_000_000
+    host = machine.describe()
     with tempfile.TemporaryDirectory(prefix="nm-attach-") as folder:
         Path(folder).chmod(0o755)  # the database's user needs access
         topology = Path(folder) / "topology.yaml"
@@ -82,8 +86,20 @@ def main(words: list[str] | None = None) -> int:
                 results=Path(folder) / "results",
             )
     found = summary(outcome.rows, size)
+    attached = found["attached"]
+    kept = LIMIT.result(
+        attached["ratio"],
+        f"{number(attached['mb_per_s'], 'MB/s')}, {options.size} MB, median of {options.rounds} rounds",
+    )
+    record = {
+        "benchmark": "attach",
+        "machine": host,
+        "size": size,
+        "kinds": found,
+        "goals": [kept.as_json()],
+        "rows": [],
+    }
     if options.format == "json":
-        record = {"benchmark": "attach", "machine": machine.describe(), "size": size, "kinds": found}
         print(json.dumps(record, indent=1))
     else:
         header = ("Transfer", "MB/s", "ratio", "with fetching")
@@ -95,7 +111,8 @@ def main(words: list[str] | None = None) -> int:
     if outcome.verdict != "pass":
         print(f"the run ended with {outcome.verdict}: {outcome.checks}", file=sys.stderr)
         return 1
-    return 0 if found["attached"]["ratio"] >= BAR else 1
+    program.keep(record, options)
+    return 0 if kept.ok else 1
 
 
 if __name__ == "__main__":

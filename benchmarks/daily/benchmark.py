@@ -12,9 +12,10 @@ from typing import Any
 
 from benchmarks import labs, machine
 from benchmarks.daily import fidelity
-from benchmarks.daily.limits import LimitResult, compare_all
+from benchmarks.daily.limits import compare_all
 from benchmarks.errors import BenchmarkError, CommandFailed
 from benchmarks.labs import Backend, topology
+from benchmarks.limits import LimitResult
 from benchmarks.program import Notify
 
 __all__ = ["PARTS", "Outcome", "Settings", "run"]

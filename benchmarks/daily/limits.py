@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from math import sqrt
-from typing import Any
 
-__all__ = ["LIMITS", "Limit", "LimitResult", "binomial_interval", "compare_all"]
+from benchmarks.limits import Limit, LimitResult
 
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One limit: a lower bound where `at_least` is set, else an upper bound."""
-
-    key: str
-    title: str
-    unit: str
-    bound: float
-    at_least: bool = False
-
-    def kept(self, value: float) -> bool:
-        """Whether a value keeps the limit; a value equal to it does."""
-        return value >= self.bound if self.at_least else value <= self.bound
-
-
-@dataclass(frozen=True, slots=True)
-class LimitResult:
-    """A limit with the measured value; without a value `detail` holds the reason."""
-
-    limit: Limit
-    value: float | None
-    ok: bool | None
-    detail: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the result as records store it: there the limit is called `goal`."""
-        return {"goal": asdict(self.limit), "value": self.value, "ok": self.ok, "detail": self.detail}
+__all__ = ["LIMITS", "binomial_interval", "compare_all"]
 
 
 LIMITS: tuple[Limit, ...] = (
@@ -63,7 +34,7 @@ def compare_all(values: Mapping[str, tuple[float, str]], reasons: Mapping[str, s
     for limit in LIMITS:
         if limit.key in values:
             value, detail = values[limit.key]
-            results.append(LimitResult(limit, value, limit.kept(value), detail))
+            results.append(limit.result(value, detail))
         else:
             results.append(LimitResult(limit, None, None, reasons.get(limit.key, "left out of this run")))
     return results

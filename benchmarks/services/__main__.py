@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks.services [--rounds 3]`.
+"""The command: `python -m benchmarks.services [--rounds 3] [--publish]`.
 
 A round brings up `lab.yaml` with `nm up`, and the same three services without a network with
 `docker-compose up -d`, and measures both until every service answers; each has the same check, run in its
@@ -19,9 +19,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import machine
+from benchmarks import machine, program
 from benchmarks.commands import require, run
 from benchmarks.errors import CommandFailed, NotRunnable
+from benchmarks.limits import Limit
 from benchmarks.tables import number, table
 from orchestrator import __version__
 from orchestrator.plan import Images
@@ -29,8 +30,7 @@ from orchestrator.topology import Topology, load
 
 __all__ = ["main", "parse", "summary"]
 
-BAR_S = 3.0
-"""How much longer than Compose a lab may take."""
+LIMIT = Limit("services", "`nm up`, 3 services, docker: longer than `docker-compose up`", "s", 3)
 
 LIMIT_S = 180.0
 HERE = Path(__file__).parent
@@ -49,6 +49,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds")
     parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="what to print")
+    program.add_record_options(parser)
     return parser.parse_args(words)
 
 
@@ -65,6 +66,7 @@ def summary(lab: Sequence[float], compose: Sequence[float]) -> dict[str, float]:
 def main(words: list[str] | None = None) -> int:
     """Run the benchmark and return the exit code."""
     options = parse(sys.argv[1:] if words is None else words)
+    host = machine.describe()
     try:
         require("docker", package="docker.io")
         require("docker-compose")
@@ -76,14 +78,21 @@ def main(words: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     found = summary(lab, compose)
+    kept = LIMIT.result(
+        found["difference_s"],
+        f"{number(found['lab_s'], 's')} against {number(found['compose_s'], 's')}, "
+        f"medians of {options.rounds} rounds",
+    )
+    record = {
+        "benchmark": "services",
+        "machine": host,
+        "lab": lab,
+        "compose": compose,
+        **found,
+        "goals": [kept.as_json()],
+        "rows": [],
+    }
     if options.format == "json":
-        record = {
-            "benchmark": "services",
-            "machine": machine.describe(),
-            "lab": lab,
-            "compose": compose,
-            **found,
-        }
         print(json.dumps(record, indent=1))
     else:
         cells = [
@@ -93,7 +102,8 @@ def main(words: list[str] | None = None) -> int:
         medians = [number(found[key], "s") for key in ("lab_s", "compose_s", "difference_s")]
         cells.append(("median", medians[0], medians[1], medians[2]))
         print(table(("Round", "nm up", "docker-compose up", "difference"), cells))
-    return 0 if found["difference_s"] <= BAR_S else 1
+    program.keep(record, options)
+    return 0 if kept.ok else 1
 
 
 def measure(rounds: int) -> tuple[list[float], list[float]]:

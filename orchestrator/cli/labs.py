@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from orchestrator.cli import flows, interrupts
+from orchestrator.cli import changes, flows, interrupts
 from orchestrator.cli.common import (
     BackendName,
     LabOption,
@@ -71,16 +71,22 @@ def up(
             "--restart/--no-restart", help="Start parts of the lab again that end, such as killed ones."
         ),
     ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change, as `nm plan` does.")
+    ] = False,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time went.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Bring a topology up; returns when every node is ready."""
+    """Bring a topology up; returns when every node is ready. A lab that is up becomes what the file says."""
     from orchestrator import topology
     from orchestrator.lab import Lab
 
     meant = topology.load(file, set_ or ())
     for warning in meant.warnings:
         notify(f"warning: {warning.render()}")
+    if dry_run:
+        changes.show_plan(meant, lab, external, output)
+        return
     with progress() as say:
         running = Lab.up(
             meant,
@@ -103,6 +109,8 @@ def _say_what_is_up(running: Lab, timings: bool) -> None:
     assert result is not None, "this object brought it up"
     for warning in result.warnings:
         notify(f"warning: {warning.render()}")
+    for line in changes.lines_of(result.changed.entries) if result.changed else ():
+        notify(line)
     notify(_up_sentence(result))
     for node in running.nodes:
         if node.external:
@@ -274,6 +282,8 @@ def _up_sentence(result: UpResult) -> str:
     if result.already:
         return f"lab {state.lab} is already up: {nodes}, {state.backend}"
     seconds = result.timings.get("total", 0.0)
+    if result.changed:
+        return f"lab {state.lab} is what the file says after {seconds:.1f} s: {nodes}, {state.backend}"
     if result.repaired:
         return f"lab {state.lab} is up again after {seconds:.1f} s, restarted: {', '.join(result.repaired)}"
     return f"lab {state.lab} is up: {nodes}, {state.backend}, ready after {seconds:.1f} s"

@@ -19,6 +19,7 @@ from typer.models import CommandInfo
 from orchestrator.cli import (
     bench,
     captures,
+    changes,
     common,
     events,
     faults,
@@ -75,6 +76,7 @@ for noun in (
     lab_tests,
     links,
     faults,
+    changes,
     events,
     flows,
     groups,

@@ -44,7 +44,7 @@ class AgentHandler:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self.runs = Runs(self, {node.id: node.name for node in core.lab.registry})
+        self.runs = Runs(self, core.lab.names)
         self.streams: dict[str, EventStream] = {}
         lines = RunLines(core, self.runs, self.stop)
         self.timelines = Timelines(Faults(core).change, lines, core.clock.monotonic)

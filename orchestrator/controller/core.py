@@ -300,6 +300,12 @@ class Core:
         for came in self.on_registered:
             came(node)
 
+    def forget_node(self, node_id: int) -> None:
+        """Forget what was told of a node that is no more, and to it."""
+        self.retries.forget(node_id)
+        for kept in (self.unanswered, self._states, self._announced):
+            kept.pop(node_id, None)
+
     def node_stopped(self, node: Node) -> None:
         """Tell those concerned that a node is stopped by request."""
         for stopped in self.on_stopped:

@@ -13,6 +13,7 @@ __all__ = [
     "GroupLabelTaken",
     "GroupNotStored",
     "GroupUnknown",
+    "LabChangeInvalid",
     "LabNotReady",
     "LinkNotApplied",
     "LinkNotStored",
@@ -66,6 +67,12 @@ class NodeNotStored(ProtocolError):
     """Postgres has not stored what a node shall be."""
 
     id = "node.not-stored"
+
+
+class LabChangeInvalid(BadRequest):
+    """The lab cannot become what was asked for while it runs."""
+
+    id = "lab.change"
 
 
 class LinkUnknown(BadRequest):

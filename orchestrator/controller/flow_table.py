@@ -58,6 +58,11 @@ class FlowTable:
         flow = self._open.get(flow_id)
         return None if flow is None else flow.row
 
+    def of_nodes(self, nodes: Iterable[int]) -> list[FlowRow]:
+        """Return the flows that begin or end at one of these nodes, in order."""
+        ids = {flow_id for node in nodes for flow_id in self._of_node.get(node, ())}
+        return [self._open[flow_id].row for flow_id in sorted(ids) if flow_id in self._open]
+
     # Changes of rows.
 
     def changed(self, change: FlowChange, now_us: int) -> str:

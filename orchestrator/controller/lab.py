@@ -13,6 +13,7 @@ from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
 from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.groups import Group, Groups, TreeSpec
+from orchestrator.controller.lab_nodes import LabNodes
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
 from orchestrator.controller.registry import Link, Node, NodeStates, Registry, Wanted
@@ -38,7 +39,7 @@ _GONE = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
 """States of a node whose links are down at its neighbours."""
 
 
-class Lab:
+class Lab(LabNodes):
     """The state of the lab.
 
     Args:

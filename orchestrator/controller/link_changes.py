@@ -165,7 +165,7 @@ async def put_in_force(
     def unrouted() -> str:
         # Routes change once more when links have come up.
         now = _routes_versions(core).items()
-        return _unrouted(core, [node_id for node_id, version in now if before[node_id] != version])
+        return _unrouted(core, [node_id for node_id, version in now if before.get(node_id) != version])
 
     def in_force() -> bool:
         # What was once in force is not looked at again: there may be very many links.
@@ -217,6 +217,8 @@ def _words(links: Collection[Link]) -> str:
 def _missing(core: Core, link: Link, state: bool) -> str:
     """Return what a link lacks to be as it should be at the ends that are there; empty if nothing."""
     registry = core.lab.registry
+    if (link.a, link.b) not in registry.links:
+        return ""  # it was removed meanwhile
     late = []
     for here, there in ((link.a, link.b), (link.b, link.a)):
         node = registry.node(here)

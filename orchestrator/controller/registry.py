@@ -249,6 +249,16 @@ class Registry:
             raise NodeUnknown(f"there is no node {node_id} in this lab", hint=f"its nodes are 1 to {last}")
         return node
 
+    def put_node(self, node: Node) -> None:
+        """Add a node, which has no links yet."""
+        self._nodes = dict(sorted({**self._nodes, node.id: node}.items()))
+        self._neighbours.setdefault(node.id, set())
+
+    def drop_node(self, node_id: int) -> None:
+        """Forget a node, which has no links any more."""
+        self._nodes.pop(node_id, None)
+        self._neighbours.pop(node_id, None)
+
     def register(self, node_id: int, hello: StartUp, peer: Hashable, *, peer_alive: bool = True) -> Node:
         """Register a node, or register it again, on a connection.
 

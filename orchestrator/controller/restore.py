@@ -20,10 +20,21 @@ from orchestrator.controller.registry import (
     link_row_key,
     pair,
 )
-from orchestrator.settings.controller import ControllerSettings, LinkEntry
-from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
+from orchestrator.settings.controller import ControllerSettings, LinkEntry, NodeEntry
+from orchestrator.store import GroupRow, LabRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
-__all__ = ["build", "give_addresses", "group_from", "group_row_key", "groups_from", "link_from", "save"]
+__all__ = [
+    "build",
+    "declared_links",
+    "declared_node",
+    "declared_routes",
+    "give_addresses",
+    "group_from",
+    "group_row_key",
+    "groups_from",
+    "link_from",
+    "save",
+]
 
 _ROW = "row of group "
 """The prefix of the keys of problems with rows of groups."""
@@ -43,15 +54,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
     remembered = {row.node_id: row for row in found.nodes}
     nodes = []
     for entry in settings.nodes:
-        node = Node(
-            entry.node_id,
-            entry.name,
-            dict(entry.labels),
-            entry.external,
-            entry.operating_mode,
-            entry.public_network_addr,
-            mtu=entry.mtu,
-        )
+        node = declared_node(entry)
         _recall(node, remembered.get(node.id))
         nodes.append(node)
     registry = Registry(nodes, link_secret=settings.link_secret)
@@ -231,3 +234,29 @@ def _routes(settings: ControllerSettings, found: Snapshot) -> list[RouteRow]:
     }
     changed = {row.route_id: row for row in found.routes if row.origin == "sql"}
     return list({**declared, **changed}.values())
+
+
+def declared_links(settings: ControllerSettings) -> dict[tuple[int, int], Link]:
+    """Return the links of the controller's file, as it declares them."""
+    return {pair(entry.a, entry.b): _declared(entry) for entry in settings.links}
+
+
+def declared_routes(settings: ControllerSettings) -> dict[int, RouteRow]:
+    """Return the explicit routes of the controller's file, by their numbers."""
+    nothing = Snapshot(LabRow(settings.lab, 0, False), (), (), (), (), 0, ())
+    return {row.route_id: row for row in _routes(settings, nothing)}
+
+
+def declared_node(entry: NodeEntry) -> Node:
+    """Return a node of the controller's file that has never registered."""
+    node = Node(
+        entry.node_id,
+        entry.name,
+        dict(entry.labels),
+        entry.external,
+        entry.operating_mode,
+        entry.public_network_addr,
+        mtu=entry.mtu,
+    )
+    _recall(node, None)
+    return node

@@ -13,6 +13,7 @@ from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.events import EventLog
 from orchestrator.controller.flow_requests import FlowRequests
+from orchestrator.controller.lab_changes import LabChanges
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
 from orchestrator.controller.rest.server import RestApi
@@ -139,6 +140,7 @@ class Controller:
         self.nodes.handlers |= self.flows.reports
         self.agents.handlers |= requests.of_agents
         self.operators.handlers |= requests.of_operators
+        self.operators.handlers |= LabChanges(self.core, self.flows, self.agents).handlers
 
     def _has_role(self, run_id: str, node: int) -> bool:
         run = self.agents.runs.get(run_id)

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -78,6 +78,26 @@ class UserFlows:
             StoreUnavailable: Postgres does not answer.
         """
         core = self._core
+        await self._insert_of_file()
+        changes = await core.store.flow_changes()
+        processes = {node.id: node.process for node in core.lab.registry}
+        self._table = FlowTable(await core.store.open_flows(), processes)
+        for change in changes:
+            if change.row is None:
+                self._table.removed_before(change)
+        core.store.flows.handled(change.seq for change in changes)
+
+    async def file_changed(self) -> None:
+        """Replace the flows of the file that was by those of the one that is, if they differ.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer.
+        """
+        await self._insert_of_file()
+        self.changed()
+
+    async def _insert_of_file(self) -> None:
+        core = self._core
         new = list(_of_file(core))
         plain = [[getattr(flow, name) for name in NewFlow.__slots__] for flow in new]
         digest = hashlib.sha256(json.dumps(plain).encode()).hexdigest() if new else ""
@@ -88,13 +108,6 @@ class UserFlows:
                 core.events.add("flow.added", 0, {"count": len(new), "cause": "file"})
         except RowRefused as error:
             core.lab.problems["flows of the file"] = f"the flows of the file are not started: {error.message}"
-        changes = await core.store.flow_changes()
-        processes = {node.id: node.process for node in core.lab.registry}
-        self._table = FlowTable(await core.store.open_flows(), processes)
-        for change in changes:
-            if change.row is None:
-                self._table.removed_before(change)
-        core.store.flows.handled(change.seq for change in changes)
 
     def close(self) -> None:
         """Cancel all tasks."""
@@ -139,6 +152,10 @@ class UserFlows:
         self._read_again = True
         if self._reader is None:
             self._reader = spawn(self._read(), name="reader of user_flows", failed=self._reading_failed)
+
+    def open_of(self, nodes: Collection[int]) -> list[FlowRow]:
+        """Return the flows that have not ended and begin or end at one of these nodes."""
+        return self._table.of_nodes(nodes)
 
     def open_flow(self, flow_id: int) -> FlowRow | None:
         """Return a flow that has not ended, as it is now."""

@@ -182,6 +182,26 @@ class Host(Protocol):
             NmError: It could not be done.
         """
 
+    async def change_nodes(
+        self, directory: LabDirectory, state: LabState, removed: Collection[int], progress: Progress
+    ) -> LabState:
+        """Make the nodes of a running lab those of its files and its state; the others are not touched.
+
+        May be repeated: what an interrupted call did is left as it is.
+
+        Args:
+            directory: The lab's folder, with the files of the new nodes.
+            state: Its state, with the new nodes and without the removed ones.
+            removed: Nodes that are no more; they were stopped.
+            progress: Told what is waited for.
+
+        Returns:
+            The state with what was started.
+
+        Raises:
+            NmError: It could not be done.
+        """
+
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """End parts that run but do not work, at once, so that `start` starts them again.
 

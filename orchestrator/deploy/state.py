@@ -62,6 +62,8 @@ class LabState:
         processes: native: host processes that the nodes are spread over.
         buffers: Kernel settings of all nodes that let TCP fill the links, unless a node states its own.
         supervised: Whether parts that end are started again.
+        carried: native: the nodes of each host process, once nodes were added or removed; a node stays where
+            it is then.
         ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.ttl`.
     """
 
@@ -84,6 +86,7 @@ class LabState:
     supervised: bool = True
     ttl_mode: str = "uniform"
     buffers: Mapping[str, str] = field(default_factory=dict)
+    carried: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -103,6 +106,8 @@ class LabState:
 
         Neighbours have numbers close to each other, so each gets a run of numbers and few links leave it.
         """
+        if self.carried:
+            return {role: tuple(nodes) for role, nodes in self.carried.items() if nodes}
         local = [node.id for node in self.nodes if not node.external]
         count = min(self.processes, len(local))
         if count <= 1:
@@ -159,11 +164,13 @@ def _decode(raw: dict[str, Any]) -> LabState:
     nodes = tuple(NodeNote(**node) for node in raw.pop("nodes"))
     links = tuple((int(a), int(b)) for a, b in raw.pop("links"))
     parts = {role: ProcessId(**process) for role, process in raw.pop("parts").items()}
+    carried = {role: tuple(nodes) for role, nodes in raw.pop("carried", {}).items()}
     return LabState(
         owner=ProcessId(**owner) if owner else None,
         nodes=nodes,
         links=links,
         parts=parts,
+        carried=carried,
         published=tuple(raw.pop("published")),
         **raw,
     )

@@ -18,7 +18,9 @@ from orchestrator.deploy.state import Backend
 from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
+from orchestrator.lab.blocking_changes import BlockingChanges
 from orchestrator.lab.blocking_groups import Groups
+from orchestrator.lab.changing import Applied
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
 from orchestrator.lab.flows import Flows
@@ -127,6 +129,10 @@ class Node:
         """Let a paused node go on."""
         return loop_thread.call(self._inner.unpause(timeout=timeout))
 
+    def remove(self, *, force: bool = False) -> Applied:
+        """Take it out of the lab, with its links."""
+        return loop_thread.call(self._inner.remove(force=force))
+
 
 class Service:
     """A service in one node of a lab that is up."""
@@ -198,7 +204,7 @@ class Link:
         return loop_thread.call(self._inner.reset(direction))
 
 
-class Lab:
+class Lab(BlockingChanges):
     """A lab that is up; as a context manager it is taken down at the end.
 
     Example:

@@ -425,7 +425,7 @@ class AsyncLab(LiveObjects):
 
     async def undo_start(self) -> None:
         """Undo `start` for a caller who did not get to have the lab; one that was up before stays."""
-        if self.result is not None and not self.result.already and not self.result.repaired:
+        if self.result is not None and self.result.started:
             await self.down()
 
     def _reread(self) -> LabState:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from orchestrator.deploy.home import LabDirectory
-from orchestrator.deploy.state import LabState
+from orchestrator.lab.changing import ChangingLab
 from orchestrator.lab.flows import AsyncFlows
 from orchestrator.lab.following import follow
 from orchestrator.lab.operator import operator
@@ -14,11 +13,8 @@ from orchestrator.protocol.messages import Event
 __all__ = ["LiveObjects"]
 
 
-class LiveObjects:
+class LiveObjects(ChangingLab):
     """The part of `AsyncLab` for objects that exist in the controller: flows and events."""
-
-    _directory: LabDirectory
-    _state: LabState
 
     @property
     def flows(self) -> AsyncFlows:

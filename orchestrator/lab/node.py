@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.state import NodeNote
+from orchestrator.lab.changing import Applied
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.node_faults import BACK_S, NodesChanged
 
@@ -130,3 +131,7 @@ class AsyncNode:
     async def unpause(self, *, timeout: float = BACK_S) -> NodesChanged:  # noqa: ASYNC109  # passed on
         """Let a paused node go on."""
         return await self.lab.act_on_nodes([self.id], "unpause", timeout_s=timeout)
+
+    async def remove(self, *, force: bool = False) -> Applied:
+        """Take it out of the lab, with its links; see `AsyncLab.remove_nodes`."""
+        return await self.lab.remove_nodes([self.id], force=force)

@@ -18,6 +18,7 @@ from orchestrator.errors import ControllerUnreachable, NmError, ProtocolError
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.protocol import Message, Role
 from orchestrator.protocol.messages import (
+    ChangeLab,
     Event,
     Events,
     GetEvents,
@@ -90,6 +91,12 @@ class Operator:
     async def node_fault(self, fault: NodeFault) -> dict[str, Any]:
         """Record what nodes shall be; returns the nodes that this changes, as the message says."""
         reply = await self.connection.request(fault, within=ANSWER_S)
+        value = getattr(reply, "value", None)
+        return dict(value) if isinstance(value, dict) else {}
+
+    async def change_lab(self, change: ChangeLab) -> dict[str, Any]:
+        """Make nodes, links, routes and flows those of a controller file; returns what the message says."""
+        reply = await self.connection.request(change, within=CHANGE_S)
         value = getattr(reply, "value", None)
         return dict(value) if isinstance(value, dict) else {}
 

@@ -25,6 +25,7 @@ from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
+from orchestrator.lab.planned_change import is_interrupted
 from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
 from orchestrator.protocol.tokens import TOKEN_FILE
 from orchestrator.services import ServiceState
@@ -238,6 +239,9 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
             kind = "degraded" if status.state == "ready" else status.state
             problems = (*status.problems, damaged(directory, gone).message)
             status = replace(status, state=kind, problems=problems)
+    if is_interrupted(directory):
+        text = "a change of the lab is under way, or was interrupted: the same command again completes it"
+        status = replace(status, problems=(*status.problems, text))
     status = await _with_services(host, directory, state, status)
     status = replace(status, token_file=str(directory.run / TOKEN_FILE))
     if supervision.wanted(state):

@@ -9,29 +9,31 @@ Any failure, including Ctrl-C, removes everything again and raises the reason.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from orchestrator import clock, plan, procfs, render, topology
+from orchestrator import clock, plan, render, topology
 from orchestrator.deploy import state as notes
 from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import default_backend, host_for, known_backend
 from orchestrator.deploy.docker.host import SubnetTaken
 from orchestrator.deploy.home import Home, LabDirectory, checked_name
 from orchestrator.deploy.host import Host, Progress
-from orchestrator.deploy.host_checks import IPV6, TUN
+from orchestrator.deploy.host_checks import IPV6
 from orchestrator.deploy.locks import lab_lock, machine_lock
 from orchestrator.deploy.ports import free_ports, free_subnet
 from orchestrator.deploy.preflight import require_fit
-from orchestrator.deploy.state import Backend, LabState, NodeNote
+from orchestrator.deploy.state import Backend, LabState
 from orchestrator.errors import Problem, UsageError
+from orchestrator.lab import changes, planned_change
 from orchestrator.lab.cleanup import run_shielded
 from orchestrator.lab.damage import wait_until_intact
 from orchestrator.lab.down import clear
+from orchestrator.lab.planned_change import PlannedChange
+from orchestrator.lab.prepared import database, digest_of, first_note, nodes_beside, planned_of
 from orchestrator.lab.ready import until_ready
 from orchestrator.lab.repair import repair
 from orchestrator.topology import Topology
@@ -74,6 +76,7 @@ class UpResult:
         repaired: The parts that were started again because they had died.
         timings: Seconds by step, in order.
         warnings: What the topology says that has no effect on this backend.
+        changed: How it differed from the topology, which it is now; None if it did not, or was not up.
     """
 
     directory: LabDirectory
@@ -82,6 +85,12 @@ class UpResult:
     repaired: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
+    changed: PlannedChange | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether it was not up before."""
+        return not (self.already or self.repaired or self.changed)
 
 
 class Timer:
@@ -114,25 +123,29 @@ class Timer:
 
 
 async def bring_up(home: Home, source: Topology, options: UpOptions, progress: Progress) -> UpResult:
-    """Bring a topology up as a lab, unless it is up already.
+    """Bring a topology up as a lab; one of that name that is up becomes what the topology says.
 
     Raises:
         LabBusy: Another `nm` is starting or stopping a lab of that name.
-        UsageError: A lab of that name is up with another topology.
+        UsageError: A lab of that name is up, and cannot become this one while it runs.
         StartFailed: It did not become ready; nothing is left of it.
         LabDamaged: It is up, but files of it are gone.
         HostNotFit: The machine lacks something; nothing was started.
     """
     timer = Timer(progress)
+    if not IPV6.exists():
+        source = replace(source, ipv6="")
     name = checked_name(options.name or source.name)
     directory = home.lab(name)
     external = topology.select(source, options.external) if options.external else ()
-    digest = _digest(source, external)
+    digest = digest_of(source, external)
     async with lab_lock(home, name, "up"):
         existing = notes.read(directory)
         if existing is not None and existing.phase == "up":
-            _require_same(existing, digest, options)
-            return await _repair(directory, existing, options, timer)
+            _require_same(existing, options)
+            if existing.digest == digest and not planned_change.is_interrupted(directory):
+                return await _repair(directory, existing, options, timer)
+            return await _change(directory, existing, source, external, digest, options, timer)
         if directory.exists():
             progress("removing what an earlier start left")
             await clear(directory, progress)
@@ -142,8 +155,6 @@ async def bring_up(home: Home, source: Topology, options: UpOptions, progress: P
         local = len(source.nodes) - len(external_nodes)
         await require_fit(backend, nodes=local, processes=_processes(options, backend, local), home=home)
         timer.done("checks")
-        if not IPV6.exists():
-            source = replace(source, ipv6="")
         result = await _start(home, directory, source, external, digest, backend, options, timer)
         return replace(result, warnings=warnings)
 
@@ -215,6 +226,42 @@ async def _repair(directory: LabDirectory, state: LabState, options: UpOptions, 
     )
 
 
+async def _change(
+    directory: LabDirectory,
+    state: LabState,
+    source: Topology,
+    external: Sequence[int],
+    digest: str,
+    options: UpOptions,
+    timer: Timer,
+) -> UpResult:
+    """Make a lab that is up what another topology says, if that differs; what has died is started again."""
+    warnings = topology.check_services(source, state.backend)
+    if planned_change.is_interrupted(directory):
+        host = host_for(state.backend)
+        dead = tuple(part.role for part in await host.parts(directory, state) if part.missing)
+        state = await host.start(directory, state, timer) if dead else state
+        result = UpResult(directory, state, repaired=dead)
+    else:
+        result = await _repair(directory, state, options, timer)
+    planned = planned_change.make(directory, result.state, source, external)
+    if not planned.difference and not planned.interrupted:
+        return replace(result, warnings=warnings)
+    state = await changes.apply(
+        directory,
+        result.state,
+        planned,
+        timer,
+        timeout_s=options.timeout_s,
+        cause="nm up",
+        digest=digest,
+    )
+    timer.done("changes")
+    return replace(
+        result, state=state, already=False, changed=planned, warnings=warnings, timings=timer.finish()
+    )
+
+
 async def _prepare(
     home: Home,
     directory: LabDirectory,
@@ -227,7 +274,7 @@ async def _prepare(
 ) -> LabState:
     """Choose what has to be free, plan, and write the files and the first note."""
     external_nodes = {*external, *(node.id for node in source.nodes.values() if node.external)}
-    beside = _beside(source, external_nodes) if backend == "docker" else []
+    beside = nodes_beside(source, external_nodes) if backend == "docker" else []
     used = await _used_subnets(host)
     run = secrets.token_hex(4)
     # Held until the state file is written, so that the next process sees our choice.
@@ -236,7 +283,7 @@ async def _prepare(
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
         taken = [*used, *given, source.subnet]
         subnet = free_subnet(len(source.nodes) + 1, taken) if backend == "docker" else None
-        state = _note(
+        state = first_note(
             directory, source, external_nodes, digest, backend, run, port, tuple(link_ports), subnet
         )
         processes = _processes(options, backend, len(source.nodes) - len(external_nodes))
@@ -244,20 +291,13 @@ async def _prepare(
             state, processes=processes, supervised=options.restart, ttl_mode=plan.ttl_mode(source)
         )
         notes.write(directory, state)
-    planned = plan.build(
+    planned = planned_of(
+        directory,
+        state,
         source,
-        lab=directory.name,
-        backend=backend,
-        run_id=run,
-        home=str(directory.home),
-        external=external,
-        controller_port=port,
+        external,
         link_ports=dict(zip(beside, link_ports, strict=True)),
-        db=_database(directory) if backend == "native" else None,
-        subnet=subnet,
-        tun_device=str(TUN),
-        link_directory=str(directory.links) if backend == "native" else "",
-        restart=options.restart,
+        db=database(directory) if backend == "native" else None,
     )
     render.write(planned, directory.run)
     state = replace(state, buffers=planned.buffers)
@@ -280,79 +320,13 @@ def _processes(options: UpOptions, backend: Backend, nodes: int) -> int:
     return nodes if wanted == "each" else min(wanted, max(1, nodes))
 
 
-def _note(
-    directory: LabDirectory,
-    source: Topology,
-    external_nodes: set[int],
-    digest: str,
-    backend: Backend,
-    run: str,
-    port: int,
-    published: tuple[int, ...],
-    subnet: str | None,
-) -> LabState:
-    return LabState(
-        lab=directory.name,
-        backend=backend,
-        run=run,
-        phase="starting",
-        owner=procfs.this_process(),
-        topology=source.file,
-        digest=digest,
-        controller_port=port,
-        created=clock.utc_text(clock.SystemClock().wall()),
-        nodes=tuple(
-            NodeNote(
-                id=node.id,
-                name=node.name,
-                address=source.address(node.id),
-                address6=source.address6(node.id),
-                external=node.id in external_nodes,
-                config=str(directory.run / f"node-{node.id}.toml"),
-                labels=dict(node.labels),
-                sysctls=dict(node.sysctls),
-            )
-            for node in source.nodes.values()
-        ),
-        links=tuple((link.a, link.b) for link in source.links),
-        seed=source.seed,
-        subnet=subnet,
-        published=published,
-    )
-
-
-def _database(directory: LabDirectory) -> plan.Database:
-    from orchestrator.deploy.native.database import parameters
-
-    given = parameters(directory)
-    return plan.Database(
-        user=str(given["user"]),
-        password=str(given["password"]),
-        host=str(given["host"]),
-        port=int(given["port"]),
-        database=str(given["database"]),
-    )
-
-
 async def _used_subnets(host: Host) -> list[str]:
     from orchestrator.deploy.docker import DockerHost
 
     return await host.engine.subnets() if isinstance(host, DockerHost) else []
 
 
-def _beside(source: Topology, external_nodes: set[int]) -> list[int]:
-    """The nodes that a program outside the containers has to reach: neighbours of an external node."""
-    ends = {end for link in source.links if {link.a, link.b} & external_nodes for end in (link.a, link.b)}
-    return sorted(ends - external_nodes)
-
-
-def _digest(source: Topology, external: Sequence[int]) -> str:
-    # A lab stays the same lab when the tests in its file change.
-    text = topology.dump(replace(source, tests=())) + f"\nexternal: {sorted(external)}\n"
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _require_same(existing: LabState, digest: str, options: UpOptions) -> None:
+def _require_same(existing: LabState, options: UpOptions) -> None:
     if options.backend not in (None, existing.backend):
         raise UsageError(
             f"lab {existing.lab} is up on the {existing.backend} backend",
@@ -374,11 +348,5 @@ def _require_same(existing: LabState, digest: str, options: UpOptions) -> None:
             f"lab {existing.lab} is up with parts that are started again",
             id="lab.differs",
             found="--no-restart",
-            hint=f"`nm down -n {existing.lab}` first, or another name with `-n`",
-        )
-    if existing.digest != digest:
-        raise UsageError(
-            f"lab {existing.lab} is up with another topology than this one",
-            id="lab.differs",
             hint=f"`nm down -n {existing.lab}` first, or another name with `-n`",
         )

@@ -126,6 +126,12 @@ class Agent:
             await self._end_roles()
             self._watchdog.close()
 
+    def nodes_changed(self, tokens: Mapping[int, str]) -> None:
+        """Run roles in these nodes from now on: the controller is told on a new connection."""
+        if tokens and tokens.keys() != self._tokens.keys():
+            self._tokens = dict(tokens)
+            self._link.introduce_again()
+
     def _hello(self) -> AgentHello:
         running = [RunningRole(run.id, node) for run in self._runs.values() for node in run.running]
         return AgentHello(tuple(sorted(self._tokens)), tuple(running), self._tokens)

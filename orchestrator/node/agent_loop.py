@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.node import children, forked, output, role_resources
@@ -39,11 +40,14 @@ async def _serve(given: Options, nodes: Nodes) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    serving = asyncio.create_task(_agent(given, nodes).serve())
+    agent = _agent(given, nodes)
+    nodes.changed = lambda: _tell(loop, agent, given, nodes)
+    serving = asyncio.create_task(agent.serve())
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     serving.cancel()
     await asyncio.wait({serving})
+    nodes.changed = lambda: None
     if not serving.cancelled():
         serving.result()
 
@@ -51,21 +55,34 @@ async def _serve(given: Options, nodes: Nodes) -> None:
 def _tokens(given: Options, nodes: Nodes) -> dict[int, str]:
     """Return what each node proves itself to the controller with, whether it is stopped or not."""
     tokens = nodes.tokens()
-    for number, config in zip(given.numbers, given.configs, strict=False):
+    for number in nodes.numbers:
         if number not in tokens:
-            tokens[number] = load_node(config).controller_token
+            tokens[number] = load_node(_config(given, number)).controller_token
     return tokens
 
 
+def _config(given: Options, number: int) -> str:
+    return str(given.directory / "run" / f"node-{number}.toml") if given.directory else given.configs[0]
+
+
+def _tell(loop: asyncio.AbstractEventLoop, agent: Agent, given: Options, nodes: Nodes) -> None:
+    """Tell the agent from another thread which nodes it runs roles in from now on."""
+    tokens = _tokens(given, nodes)
+    with suppress(RuntimeError):  # the loop has ended, and the agent that follows looks by itself
+        loop.call_soon_threadsafe(agent.nodes_changed, tokens)
+
+
 def _agent(given: Options, nodes: Nodes) -> Agent:
-    settings = load_node(given.configs[0])
+    tokens = _tokens(given, nodes)
+    settings = load_node(_config(given, min(tokens)))
     watchdog = Watchdog(nodes.namespaces)
+    watchdog.namespaces = lambda: nodes.namespaces
     nodes.change = watchdog.nodes_change
     work = given.directory / "work" / given.part if given.directory else Path(tempfile.gettempdir()) / "nm"
     return Agent(
         nodes,
         url=settings.controller_addr,
-        tokens=_tokens(given, nodes),
+        tokens=tokens,
         base=settings.base_addr,
         work=work,
         logs=given.directory / "logs" if given.directory else None,

@@ -34,6 +34,7 @@ from orchestrator.protocol.messages import (
     RunFlow,
     RunningRole,
 )
+from orchestrator.tasks import spawn
 from orchestrator.transport import Connection, Disconnected, RequestTimeout, reconnecting
 
 _logger = log.get(__name__)
@@ -168,6 +169,11 @@ class ControllerLink:
             finally:
                 self._connection = None
             _logger.warning("controller was lost", reason=connection.ended)
+
+    def introduce_again(self) -> None:
+        """Connect anew, because what `hello` says has changed; nothing that waits is lost."""
+        if self._connection is not None:
+            spawn(self._connection.close("what this agent carries has changed"), name="new introduction")
 
     def _hello_frame(self) -> AgentHello:
         """What runs here: also roles that have ended, but whose end waits behind what they reported."""

@@ -1,8 +1,8 @@
-"""Stop, start, pause and resume nodes of this process while it runs, as the lab's file of node states says.
+"""Add, remove, stop, start, pause and resume nodes of this process while it runs, as files of the lab say.
 
 A thread waits at a unix socket in the lab's run folder, which only the lab's owner can open. Whoever connects
-has the file read again, and gets one line of JSON when the nodes are as it says: `{"error": ""}`, or why they
-are not. The host process alone has this: in a container the engine stops and pauses the one node.
+has the files read again, and gets one line of JSON when the nodes are as they say: `{"error": ""}`, or why
+they are not. The host process alone has this: in a container the engine stops and pauses the one node.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from orchestrator.node.nodes import Nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.node.options import Options
 
 _logger = log.get(__name__)
@@ -26,39 +28,63 @@ _ANSWER_S = 1.0
 
 
 class NodeStates:
-    """Keeps the nodes of a native lab's process as the file says.
+    """Keeps the nodes of a native lab's process as the files say.
 
     Args:
         given: What the process was started with; it has a directory.
         nodes: The nodes.
+        publish: Writes the table of namespaces, after nodes were added or removed.
     """
 
-    def __init__(self, given: Options, nodes: Nodes) -> None:
+    def __init__(self, given: Options, nodes: Nodes, publish: Callable[[], None] = lambda: None) -> None:
         assert given.directory is not None, "only a native lab's process has node states"
         self._directory = given.directory
         self._part = given.part
-        self._configs = dict(zip(given.numbers, given.configs, strict=True))
+        self._numbers = given.numbers
         self._nodes = nodes
+        self._publish = publish
 
     def apply(self) -> None:
-        """Close, open, pause and resume nodes as the file says.
+        """Add, remove, close, open, pause and resume nodes as the files say.
 
         Raises:
-            nextmini_py.NextminiError: One could not be opened.
+            nextmini_py.NextminiError: One could not be made or opened.
         """
+        before = self._nodes.numbers
         with self._nodes.change():
-            self._apply()
+            try:
+                self._add_and_remove()
+                self._apply()
+            finally:
+                if self._nodes.numbers != before:
+                    self._publish()
+                    self._nodes.changed()
+
+    def _add_and_remove(self) -> None:
+        """Make namespaces of nodes that this process is to carry as well, and remove those of others."""
+        carried = node_states.carried(self._directory, self._part)
+        wanted = self._numbers if carried is None else carried
+        for number in set(self._nodes.numbers).difference(wanted):
+            self._nodes.remove(number)
+            _logger.info("node removed", node=number)
+        added = sorted(set(wanted).difference(self._nodes.numbers))
+        if added:
+            machines = self._directory / "run" / "machines.json"
+            for refusal in self._nodes.make_namespaces(added, machines):
+                _logger.warning("TCP buffers stay as the kernel has them", why=refusal)
+            _logger.info("nodes added", count=len(added), first=added[0])
 
     def _apply(self) -> None:
         states = node_states.read(self._directory / "run")
-        missing = [number for number in self._configs if number not in self._nodes]
+        missing = [number for number in self._nodes.numbers if number not in self._nodes]
         for number in self._nodes.ids():
             if states.get(number) == "stopped":
                 self._nodes.close_node(number)
                 _logger.info("node stopped", node=number)
         opened = [number for number in missing if states.get(number) != "stopped"]
         if opened:
-            self._nodes.open([self._configs[number] for number in opened], opened)
+            configs = [str(self._directory / "run" / f"node-{number}.toml") for number in opened]
+            self._nodes.open(configs, opened)
         for number in self._nodes.ids():
             self._nodes[number].set_paused(states.get(number) == "paused")
 

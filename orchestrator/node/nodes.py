@@ -73,10 +73,12 @@ class Nodes:
 
     Attributes:
         change: Is entered while nodes are closed or opened by request, while roles may run.
+        changed: Called when nodes were added to this process or removed from it, from any thread.
     """
 
     def __init__(self) -> None:
         self.change: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.changed: Callable[[], None] = lambda: None
         self._nodes: dict[int, Node] = {}
         self._namespaces: dict[int, int] = {}
         self._names: dict[int, int] = {}
@@ -95,6 +97,11 @@ class Nodes:
     def tokens(self) -> dict[int, str]:
         """What each node proves itself to the controller with."""
         return {node.id: dataplane.controller_token(node.dataplane) for node in self._nodes.values()}
+
+    @property
+    def numbers(self) -> list[int]:
+        """The nodes for which there are namespaces, whether they are open or not."""
+        return sorted(self._namespaces)
 
     @property
     def namespaces(self) -> list[int]:
@@ -160,6 +167,14 @@ class Nodes:
     def close_node(self, number: int) -> None:
         """Close the dataplane of one node; its namespaces stay."""
         self._nodes.pop(number).dataplane.close()
+
+    def remove(self, number: int) -> None:
+        """Close a node, and release its namespaces; they end with the last program in them."""
+        if number in self._nodes:
+            self.close_node(number)
+        os.close(self._namespaces.pop(number))
+        os.close(self._names.pop(number))
+        self._cookies.pop(number, None)
 
     def close(self) -> None:
         """Close all dataplanes, then release the namespaces."""

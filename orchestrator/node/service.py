@@ -91,7 +91,7 @@ def _carry(given: Options) -> None:
         if given.directory is None:
             nodes.open(given.configs)
         else:
-            _open_in_namespaces(given, nodes)
+            _open_in_namespaces(given, nodes, rootless)
             _publish(given, nodes, rootless)
         _take_captures(given)
         _say_ready(given, nodes)
@@ -105,11 +105,11 @@ def _carry(given: Options) -> None:
             nodes.close()
 
 
-def _open_in_namespaces(given: Options, nodes: Nodes) -> None:
+def _open_in_namespaces(given: Options, nodes: Nodes, rootless: bool) -> None:
     """Open the nodes that are not stopped by request, and listen for changes of that."""
     from orchestrator.node.node_states import NodeStates
 
-    states = NodeStates(given, nodes)
+    states = NodeStates(given, nodes, lambda: _publish(given, nodes, rootless))
     states.apply()
     states.serve()
 

@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class Watchdog:
         self._watched = {number: (link, _identity(number)) for number, link in watched.items()}
         # Event queues and counters have all the same inode; a replacement is distinguished from a copy.
         self._copies = {number: os.dup(number) for number, link in watched.items() if link in _ALIKE}
+        self.namespaces: Callable[[], Iterable[int]] = tuple
         self._closed = False
         self._changing = False
         self._armed = threading.Event()
@@ -87,7 +88,7 @@ class Watchdog:
     def nodes_change(self) -> Iterator[None]:
         """Check nothing while nodes are closed or opened by request; what is gone then is watched no more.
 
-        Of what was opened, the devices are watched: event queues may be those of roles that run.
+        Of what was opened, devices and namespaces are watched: event queues may be those of roles that run.
         """
         with self._looking:
             self._changing = True
@@ -97,8 +98,9 @@ class Watchdog:
             with self._looking:
                 self._changing = False
                 self._forget_closed()
+                opened = set(self.namespaces())
                 for number, link in _links().items():
-                    if link == _DEVICE and number not in self._watched:
+                    if (link == _DEVICE or number in opened) and number not in self._watched:
                         self._watched[number] = (link, _identity(number))
 
     def _forget_closed(self) -> None:

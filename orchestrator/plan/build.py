@@ -56,6 +56,7 @@ def build(
     tun_device: str = "/dev/net/tun",
     link_directory: str = "",
     restart: bool = True,
+    ttl: str | None = None,
 ) -> DeploymentPlan:
     """Return the plan of one lab.
 
@@ -76,6 +77,7 @@ def build(
         tun_device: The TUN clone device of this machine.
         link_directory: native: the folder for the sockets of links between processes; none without it.
         restart: docker: whether the engine starts containers again that end.
+        ttl: What relays do with TTL; chosen by the longest path unless given.
 
     Raises:
         UsageError: The lab's name, an external node or the subnet cannot be used.
@@ -91,7 +93,7 @@ def build(
         port=controller_port,
         published=_published(marked, link_ports or {}) if docker else {},
         ready_timeout_ms=_milliseconds(ready_timeout),
-        ttl=ttl_mode(marked),
+        ttl=ttl or ttl_mode(marked),
         tun_device=tun_device,
         link_directory=link_directory,
     )
@@ -166,7 +168,7 @@ def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topol
             f"node {unknown[0]} cannot be external: it is not in the topology",
             id="topology.unknown-node",
             found=str(unknown[0]),
-            expected=f"1 to {len(topology.nodes)}",
+            expected=f"1 to {max(topology.nodes)}",
         )
     nodes = {
         number: replace(node, external=True) if number in external else node

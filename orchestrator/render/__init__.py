@@ -6,6 +6,6 @@ These files are written before any socket, namespace or container exists; `nm re
 from __future__ import annotations
 
 from orchestrator.render.files import RenderedFile, render
-from orchestrator.render.writing import RunDirectory, write
+from orchestrator.render.writing import RunDirectory, update, write
 
-__all__ = ["RenderedFile", "RunDirectory", "render", "write"]
+__all__ = ["RenderedFile", "RunDirectory", "render", "update", "write"]

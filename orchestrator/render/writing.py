@@ -10,7 +10,9 @@ from orchestrator.errors import HostNotFit
 from orchestrator.plan import DeploymentPlan
 from orchestrator.render.files import RenderedFile, render
 
-__all__ = ["RunDirectory", "write"]
+__all__ = ["RunDirectory", "update", "write"]
+
+_TOPOLOGY, _HOSTS = "topology.yaml", "hosts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,61 @@ def write(plan: DeploymentPlan, directory: Path | str) -> RunDirectory:
         _remove_stale_files(folder, {file.name for file in files})
         paths = tuple(_put(folder, file) for file in files)
     except OSError as error:
-        raise HostNotFit(
-            f"the run directory {folder} cannot be written: {error.strerror}",
-            id="host.run-directory",
-            found=str(error.filename or folder),
-            expected="a folder that this user may write, with room on its disk",
-        ) from error
+        raise _unwritable(folder, error) from error
     return RunDirectory(folder, paths)
+
+
+def update(plan: DeploymentPlan, directory: Path | str, *, commit: bool) -> None:
+    """Render the plan of a lab that is up over its files, in two steps.
+
+    The first, without `commit`, writes all but the topology and removes nothing, so that a lab whose change
+    is interrupted still has the files of both. The second writes the rest. A file whose text is the same is
+    not written. `hosts` is overwritten where it is: it is mounted in nodes, which would keep the old one.
+
+    Raises:
+        HostNotFit: The folder cannot be written.
+    """
+    folder = Path(directory)
+    files = render(plan)
+    try:
+        for file in files:
+            if (file.name == _TOPOLOGY) is not commit or _is_so(folder / file.name, file.text):
+                continue
+            if file.name == _HOSTS and (folder / _HOSTS).exists():
+                _overwrite(folder / _HOSTS, file.text)
+            else:
+                _put(folder, file)
+        if commit:
+            _remove_stale_files(folder, {file.name for file in files})
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _is_so(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _overwrite(path: Path, text: str) -> None:
+    """Change a file's content and keep the file; one write, so that a reader hardly sees half of it."""
+    data = text.encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(folder: Path, error: OSError) -> HostNotFit:
+    return HostNotFit(
+        f"the run directory {folder} cannot be written: {error.strerror}",
+        id="host.run-directory",
+        found=str(error.filename or folder),
+        expected="a folder that this user may write, with room on its disk",
+    )
 
 
 def _remove_stale_files(folder: Path, names: set[str]) -> None:

@@ -77,6 +77,7 @@ _ADD_TREE = Statement("""
     INSERT INTO group_trees (group_id, tree_id, edges, weight) VALUES (%s, %s, %s, %s)
     ON CONFLICT (group_id, tree_id) DO UPDATE SET
         edges = excluded.edges, weight = excluded.weight, updated_at = now()""")
+_DECLARE_AGAIN = Statement("DELETE FROM deleted_from_file WHERE table_name = %s AND key = %s")
 _LAB_READY = Statement("UPDATE lab SET ready_at = coalesce(ready_at, now()) WHERE name = %s")
 _LAB_PARTITION = Statement("UPDATE lab SET partition_groups = %s WHERE name = %s")
 
@@ -128,6 +129,10 @@ class LabTables:
         """Forget links."""
         self.changes += 1
         self._writer.put_many(_DROP_LINK, list(ends))
+
+    def declare_again(self, table: str, keys: Iterable[tuple[int, ...]]) -> None:
+        """Forget that rows of the controller's file were deleted by SQL: another file declares them anew."""
+        self._writer.put_many(_DECLARE_AGAIN, [(table, jsonb(list(key))) for key in keys])
 
     def save_routes(self, routes: Iterable[RouteRow]) -> None:
         """Write explicit routes."""

@@ -196,6 +196,10 @@ ROOT = Placed(
             Integer(1, expected="a whole number of nodes"),
             "number of nodes, if no generator says it or there are more",
         ),
+        "without": Field(
+            ListOf(Integer(1, 2**32 - 1, "a node's number"), "number"),
+            "numbers that no node has, such as those of removed nodes; with them go a generator's links",
+        ),
         "topology": Field(GeneratorKind(), "a generated shape"),
         "defaults": Field(
             Table(

@@ -10,12 +10,17 @@ from orchestrator.topology.link_keys import PARTS
 from orchestrator.topology.traces import file_name, text_of
 from orchestrator.units import Duration, Limit, Rate, Size
 
-__all__ = ["describe", "label", "traces", "written"]
+__all__ = ["describe", "label", "shown", "traces", "written"]
 
 
 def written(spec: LinkSpec) -> dict[str, Any]:
     """Return the keys of a link as the topology file states them; reading them returns the same."""
     return {key: _value(spec, key, exact=True) for key in PARTS if _stated(spec, key)}
+
+
+def shown(spec: LinkSpec) -> dict[str, Any]:
+    """Return the keys of a link with their values in the units that people use; see `written`."""
+    return {key: _value(spec, key, exact=False) for key in PARTS if _stated(spec, key)}
 
 
 def traces(specs: Iterable[LinkSpec]) -> dict[str, str]:

@@ -220,7 +220,7 @@ class Topology:
     Attributes:
         name: The lab's name unless the user gives another.
         seed: Drives every draw.
-        nodes: All nodes by id, 1 to n without a gap.
+        nodes: All nodes by id, from 1; numbers of removed ones are missing.
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
         routes: Explicit routes.

@@ -53,7 +53,28 @@ class _Draft:
 
 
 def make_shape(root: Read, problems: Problems) -> Shape | None:
-    """Return the number of nodes and the generated links, or None after noting why there are none."""
+    """Return the numbers of nodes and the generated links, or None after noting why there are none."""
+    made = _whole_shape(root, problems)
+    without = frozenset(root.get("without", ()))
+    if made is None or not without:
+        return made
+    value: Value = root["@"]
+    outside = sorted(number for number in without if number > made.n)
+    if outside or len(without) == made.n:
+        problems.add(
+            f"node {outside[0]} is left out, but the topology has {made.n} nodes"
+            if outside
+            else "every node is left out",
+            "without",
+            value.place_of("without"),
+            found=", ".join(map(str, outside or sorted(without)[:8])),
+            expected=f"some of 1 to {made.n}",
+        )
+        return None
+    return made.leave_out(without)
+
+
+def _whole_shape(root: Read, problems: Problems) -> Shape | None:
     value: Value = root["@"]
     generator = root.get("topology")
     if generator is None and value.get("topology") is not None:
@@ -109,11 +130,11 @@ def find_groups(root: Read, shape: Shape, problems: Problems) -> list[Group]:
 def build_nodes(root: Read, shape: Shape, groups: list[Group], problems: Problems) -> dict[int, Node]:
     """Return all nodes with defaults, then groups, then their own settings laid over each other."""
     stated: Mapping[str, Read] = root.get("nodes", {})
-    _check_numbers(root, shape.n, problems)
+    _check_numbers(root, shape, problems)
     names = _check_names(stated, problems)
     shared = root.get("defaults", {}).get("node", {})
     nodes: dict[int, Node] = {}
-    for number in range(1, shape.n + 1):
+    for number in shape.numbers:
         layers = [shared, *(group.node for group in groups if number in group.members)]
         layers.append(stated.get(str(number), {}))
         tier = shape.tiers.get(number)
@@ -140,6 +161,7 @@ def _stated_size(root: Read, problems: Problems) -> int | None:
         return int(root["n_nodes"])
     if value.get("n_nodes") is not None:
         return None
+    without = set(root.get("without", ()))
     numbers = sorted(int(number) for number in root.get("nodes", {}))
     links = root.get("links", [])
     if not numbers:
@@ -154,6 +176,7 @@ def _stated_size(root: Read, problems: Problems) -> int | None:
             hint="for example `topology: {type: ring, n_nodes: 4}`",
         )
         return None
+    numbers = sorted({*numbers, *without})
     missing = next((i for i, number in enumerate(numbers, 1) if i != number), None)
     if missing is not None:
         problems.add(
@@ -162,7 +185,8 @@ def _stated_size(root: Read, problems: Problems) -> int | None:
             value.place_of("nodes") if root.get("nodes") else value.place_of("links"),
             found=str(numbers[missing - 1]),
             expected=str(missing),
-            hint=f"write `n_nodes: {numbers[-1]}` if nodes without an entry are meant",
+            hint=f"write `n_nodes: {numbers[-1]}` if nodes without an entry are meant, or"
+            f" `without: [{missing}]` if there is no such node",
         )
         return None
     return len(numbers)
@@ -193,7 +217,7 @@ def _fits(root: Read, n: int, problems: Problems) -> bool:
 def _drafts(root: Read, shape: Shape) -> dict[int, _Draft]:
     shared = root.get("defaults", {}).get("node", {}).get("labels", {})
     drafts = {}
-    for number in range(1, shape.n + 1):
+    for number in shape.numbers:
         stated: Read = root.get("nodes", {}).get(str(number), {})
         tier = {"tier": shape.tiers[number]} if number in shape.tiers else {}
         labels = {**tier, **shared, **stated.get("labels", {})}
@@ -242,9 +266,18 @@ def read_selector(
     return tuple(sorted(members))
 
 
-def _check_numbers(root: Read, n: int, problems: Problems) -> None:
+def _check_numbers(root: Read, shape: Shape, problems: Problems) -> None:
     value: Value = root["@"].get("nodes") or root["@"]
+    n = shape.n
     for number in root.get("nodes", {}):
+        if int(number) in shape.without:
+            problems.add(
+                f"node {number} is left out by `without`, but has settings",
+                "left-out",
+                value.key_place(number),
+                found=number,
+                hint="remove one of the two",
+            )
         if int(number) > n:
             problems.add(
                 f"node {number} is not there: the topology has {n} nodes",

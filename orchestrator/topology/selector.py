@@ -109,10 +109,10 @@ def _one(
 def _span(word: str, first: int, last: int, nodes: Mapping[int, Named]) -> Iterable[int]:
     if first > last:
         raise SelectorInvalid(word, "runs backwards", f"write `{last}-{first}`")
-    # Only the ends need looking at: ids have no gaps, and a range may be absurdly long.
+    # A range may be absurdly long, so its ends are looked at first; nodes between them may have been removed.
     _known(first, word, nodes)
     _known(last, word, nodes)
-    return range(first, last + 1)
+    return [number for number in range(first, last + 1) if number in nodes]
 
 
 def _labelled(word: str, key: str, value: str, nodes: Mapping[int, Named]) -> Iterable[int]:

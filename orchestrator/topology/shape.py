@@ -12,11 +12,26 @@ Edge = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a generator makes: `n` nodes, their links, and a `tier` label where the shape has tiers."""
+    """What a generator makes: nodes with numbers up to `n`, their links, and `tier` labels if it has tiers.
+
+    Attributes:
+        without: Numbers that no node has.
+    """
 
     n: int
     edges: tuple[Edge, ...]
     tiers: Mapping[int, str] = field(default_factory=dict)
+    without: frozenset[int] = frozenset()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the nodes, in order."""
+        return [number for number in range(1, self.n + 1) if number not in self.without]
+
+    def leave_out(self, numbers: frozenset[int]) -> Shape:
+        """Return it without some nodes and their links."""
+        edges = tuple(edge for edge in self.edges if numbers.isdisjoint(edge))
+        return Shape(self.n, edges, self.tiers, numbers)
 
 
 def shape(n: int, links: Iterable[Edge], tiers: Mapping[int, str] | None = None) -> Shape:

@@ -32,7 +32,7 @@ def _disconnected(topology: Topology, place: Place) -> Iterator[Problem]:
     more = f" and {len(cut_off) - _SHOWN} more" if len(cut_off) > _SHOWN else ""
     first = f"node {shown}" if len(cut_off) == 1 else f"nodes {shown}{more}"
     yield Problem(
-        f"{first} cannot be reached from node 1",
+        f"{first} cannot be reached from node {min(topology.nodes)}",
         "topology.disconnected",
         place,
         hint="links are missing, or this is meant",
@@ -44,7 +44,8 @@ def _cut_off(topology: Topology) -> list[int]:
     for link in topology.links:
         beside[link.a].append(link.b)
         beside[link.b].append(link.a)
-    reached, todo = {1}, [1]
+    first = min(topology.nodes)
+    reached, todo = {first}, [first]
     while todo:
         for node in beside[todo.pop()]:
             if node not in reached:

@@ -18,7 +18,16 @@ from orchestrator.topology.model import Flow, Link, Node, Route, Topology
 from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate, Size
 
-__all__ = ["dump", "flow", "generate", "word"]
+__all__ = [
+    "dump",
+    "flow",
+    "flow_words",
+    "generate",
+    "node_words",
+    "route_words",
+    "service_words",
+    "word",
+]
 
 # Words that plain YAML would read as something else than text.
 _NOT_TEXT = re.compile(r"(?i:null|true|false|yes|no|on|off|~)|[-+.0-9].*")
@@ -36,8 +45,10 @@ def dump(topology: Topology) -> str:
         f"seed: {topology.seed}",
         f"subnet: {topology.subnet}",
         f"ipv6: {topology.ipv6 or 'false'}",
-        f"n_nodes: {len(topology.nodes)}",
+        f"n_nodes: {max(topology.nodes)}",
     ]
+    if without := [number for number in range(1, max(topology.nodes)) if number not in topology.nodes]:
+        lines.append(f"without: {flow(without)}")
     lines += ["nodes:", *(f"  {node.id}: {flow(_node(node))}" for node in topology.nodes.values())]
     if topology.links:
         lines += ["links:", *(f"  - {flow(_link(link))}" for link in topology.links)]
@@ -231,3 +242,7 @@ def word(text: str) -> str:
         return text
     quoted_text = json.dumps(text, ensure_ascii=False)
     return _NOT_PRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", quoted_text)
+
+
+node_words, route_words, flow_words, service_words = _node, _route, _flow, _service
+"""What the file states of one node, route, flow or service, by key."""

@@ -111,10 +111,10 @@ def test_two_ups_of_one_name_at_once_one_wins_the_other_is_told(nm: Nm) -> None:
     assert nm("down").code == 0
 
 
-def test_another_topology_under_the_same_name_is_refused(labs: Labs) -> None:
+def test_what_a_lab_cannot_become_while_it_runs_is_refused(labs: Labs) -> None:
     labs.up(RING, name="mine")
-    with pytest.raises(UsageError) as caught:
-        labs.up(RING, name="mine", overrides=["topology.n_nodes=5"])
+    with pytest.raises(UsageError, match="change seed") as caught:
+        labs.up(RING, name="mine", overrides=["seed=5"])
     assert caught.value.id == "lab.differs"
 
 

@@ -290,6 +290,7 @@ PYTHON: list[Message] = [
     ),
     m.StartRun("r3", "hello", {"worker": (2,)}, {"roles.py": b""}, {}, 7, 60.0, isolated=("worker",)),
     m.NodeFault((2, 3), "kill", "a test"),
+    m.ChangeLab(b"x\x9c\x03\x00\x00\x00\x00\x01", True, True, "a test", True),
     m.WaitNodes((2, 3), 30_000),
     m.TimelineDone("r1", 2, "node 3 is not ready after 30 s"),
 ]

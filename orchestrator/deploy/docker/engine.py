@@ -7,7 +7,7 @@ an error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -153,6 +153,17 @@ class Engine:
     async def has_image(self, name: str) -> bool:
         """Whether an image of that name and tag is there."""
         return bool(await self.ask(lambda client: client.images.list(name=name)))
+
+    async def remove_containers(self, ids: Sequence[str]) -> None:
+        """Remove containers, whatever state they are in; one that is gone already is fine."""
+        from docker.errors import NotFound
+
+        def remove_them(client: DockerClient) -> None:
+            for each in ids:
+                with suppress(NotFound):
+                    client.api.remove_container(each, force=True, v=True)
+
+        await self.ask(remove_them)
 
     async def remove(self, labels: Iterable[str]) -> None:
         """Remove every container, network and volume with all of `labels`; what is already gone is fine."""

@@ -243,6 +243,17 @@ class DockerHost:
         elif do in ("pause", "unpause"):
             await self.engine.act([each.id for each in own], do)
 
+    async def change_nodes(
+        self, directory: LabDirectory, state: LabState, removed: Collection[int], progress: Progress
+    ) -> LabState:
+        """Remove the containers of removed nodes, with those of their services, and start new ones."""
+        gone = {str(node) for node in removed}
+        if gone:
+            progress("removing containers of nodes")
+            found = await self.engine.containers(_labels(directory))
+            await self.engine.remove_containers([each.id for each in found if str(each.node) in gone])
+        return await self.start(directory, state, progress)
+
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """Kill their containers, which `start` starts again."""
         found = await self.engine.containers(_labels(directory))

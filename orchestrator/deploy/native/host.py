@@ -28,6 +28,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.host import TAIL_LINES, FailedPart, Leftover, Part, Progress
 from orchestrator.deploy.namespaces import offload_of, processes_inside
 from orchestrator.deploy.native import database, node_faults
+from orchestrator.deploy.native.changed_nodes import changed_nodes
 from orchestrator.deploy.native.log_files import log_file
 from orchestrator.deploy.native.running import PART as SERVICES
 from orchestrator.deploy.native.services import ask, end_orphans
@@ -195,6 +196,13 @@ class NativeHost:
     ) -> None:
         """Ask the host processes; see `orchestrator.deploy.native.node_faults`."""
         await node_faults.act(directory, state, nodes, do)
+
+    async def change_nodes(
+        self, directory: LabDirectory, state: LabState, removed: Collection[int], progress: Progress
+    ) -> LabState:
+        """Have the host processes add and remove namespaces; start one that is new, end one without nodes."""
+        progress("adding and removing namespaces")
+        return await changed_nodes(self, directory, state)
 
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """End their processes: asked first, because one that is asked closes its nodes in order."""

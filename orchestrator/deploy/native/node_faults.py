@@ -23,7 +23,7 @@ from orchestrator.errors import NmError
 from orchestrator.node_states import control_socket
 from orchestrator.procfs import ProcessId
 
-__all__ = ["NodeFaultFailed", "act", "resume_programs"]
+__all__ = ["NodeFaultFailed", "act", "have_applied", "resume_programs"]
 
 APPLY_S = 20.0
 """How long a host process may take to open or close nodes; opening a node waits for its registration."""
@@ -82,6 +82,16 @@ def _act(directory: LabDirectory, state: LabState, nodes: Collection[int], do: s
         _pause(programs)
     elif do in ("kill", "stop"):
         _kill(directory, programs)
+
+
+def have_applied(directory: LabDirectory, parts: Collection[str]) -> None:
+    """Have host processes do what the lab's files say of their nodes.
+
+    Raises:
+        NodeFaultFailed: One refuses.
+    """
+    for part in sorted(parts):
+        _ask(directory, part)
 
 
 def _apply(directory: LabDirectory, state: LabState, nodes: Collection[int]) -> None:

@@ -7,6 +7,7 @@
     operator     the command line: status, runs, live links, events
     flows        user-space flows, for operators and roles
     groups       groups, for an operator
+    lab_changes  nodes and links that come and go, for an operator
     routes       the routes of a node, for an operator
     samples      counters of nodes and links, read every second during a run
     watching     the lab's events as they happen, for an operator
@@ -21,6 +22,7 @@ from orchestrator.protocol.messages import (
     connection,
     flows,
     groups,
+    lab_changes,
     node,
     node_commands,
     operator,
@@ -33,6 +35,7 @@ from orchestrator.protocol.messages.base import MESSAGES, Message, Role
 from orchestrator.protocol.messages.connection import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.flows import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.groups import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.lab_changes import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
@@ -48,6 +51,7 @@ __all__ = [
     *connection.__all__,
     *flows.__all__,
     *groups.__all__,
+    *lab_changes.__all__,
     *node.__all__,
     *operator.__all__,
     *node_commands.__all__,

@@ -31,7 +31,7 @@ def place_nodes(topology: Topology) -> dict[int, Point]:
     known = _SHAPES.get(generator.type) if generator is not None else None
     if generator is not None and known is not None:
         positions = known(topology, generator.params)
-        if len(positions) == len(topology.nodes):
+        if positions.keys() == topology.nodes.keys():
             return positions
     ids = list(topology.nodes)
     neighbours = _neighbours(topology)
@@ -174,7 +174,7 @@ def _neighbours(topology: Topology) -> dict[int, list[int]]:
 def _is_tree(topology: Topology, neighbours: Mapping[int, list[int]]) -> bool:
     if len(topology.links) != len(topology.nodes) - 1:
         return False
-    return len(_distances(1, neighbours)) == len(topology.nodes)
+    return len(_distances(next(iter(neighbours)), neighbours)) == len(topology.nodes)
 
 
 def _distances(start: int, neighbours: Mapping[int, list[int]]) -> dict[int, int]:
