@@ -70,6 +70,8 @@ _IPV6_SYSCTLS = {
     "net.ipv6.conf.default.accept_ra": "0",
     "net.ipv6.conf.default.router_solicitations": "0",
     "net.ipv6.conf.default.hop_limit": "255",
+    # A program that talks to its own node.
+    "net.ipv6.conf.lo.disable_ipv6": "0",
 }
 
 
