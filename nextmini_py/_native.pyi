@@ -1,6 +1,7 @@
 """The compiled part of `nextmini_py`; import its names from there."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, final
 
 from typing_extensions import Buffer
@@ -17,6 +18,7 @@ __all__ = [
     "PacketView",
     "PayloadDelivery",
     "Receiver",
+    "Simulation",
     "Thing",
     "Waker",
     "agent_requested",
@@ -342,6 +344,88 @@ class Thing:
 
     def watch(self, waker: Waker, key: int) -> None:
         """Let a waker fire at every change."""
+
+@final
+class Simulation:
+    """An experiment on a simulated network; times are virtual, from its beginning.
+
+    Every method that names a node, a link or a chain raises ValueError if there is none.
+    """
+
+    def __new__(
+        cls,
+        nodes: list[tuple[int, str, int]],
+        *,
+        base_addr: str,
+        net_mask: str,
+        user_base_addr: str,
+        seed: int,
+        pipe: bool,
+        until_us: int,
+    ) -> Simulation:
+        """Make a network of nodes (number, name, MTU) without links that runs until a time at most."""
+
+    def connect(
+        self,
+        a: int,
+        b: int,
+        forward: tuple[Mapping[str, object], bool],
+        backward: tuple[Mapping[str, object], bool],
+    ) -> None:
+        """Connect two nodes by a link: what each direction does, and whether it is down."""
+
+    def set_link(
+        self, at_us: int, from_node: int, to_node: int, what: Mapping[str, object], down: bool
+    ) -> None:
+        """Plan a change of a direction of a link."""
+
+    def set_carrier(self, at_us: int, a: int, b: int, up: bool) -> None:
+        """Plan that a link goes down in both directions, or comes up."""
+
+    def set_table(self, at_us: int, node: int, table: list[int]) -> None:
+        """Plan the forwarding table of a node: the next hop by destination, 0 for none."""
+
+    def set_routes(self, at_us: int, node: int, routes: list[tuple[int, int, int, int, list[int]]]) -> None:
+        """Plan a node's part of explicit routes: source, destination, index, number of the pair's, hops."""
+
+    def add_chain(self, begin_ns: int) -> int:
+        """Add a chain of rounds of flows that begins at a time, and return its number."""
+
+    def add_flow(
+        self,
+        id: int,
+        src: int,
+        dst: int,
+        size: int,
+        *,
+        rate_bps: int | None = None,
+        at_ns: int | None = None,
+        round: tuple[int, int] | None = None,
+    ) -> None:
+        """Add a flow of so many bytes, which begins at a time or in a round of a chain."""
+
+    def advance(self, steps: int, pause_us: int) -> str:
+        """Advance by so many steps and not beyond a time; return `running`, `paused` or `ended`."""
+
+    def now_ns(self) -> int:
+        """The virtual time in nanoseconds."""
+
+    def take_ended(self) -> list[tuple[int, int, int, int, int, str]]:
+        """Take the flows that have ended: number, due, began, ended (nanoseconds), bytes, reason."""
+
+    def running(self) -> list[tuple[int, int, int]]:
+        """The flows that have begun and not ended: number, due (nanoseconds), acknowledged bytes."""
+
+    def counters(
+        self,
+    ) -> list[
+        tuple[int, int, int, int, int, list[tuple[int, int, int, int, int, float, list[tuple[str, int]]]]]
+    ]:
+        """The counters of each node.
+
+        Node, packets and bytes from its programs, packets and bytes to them; and by link: neighbour, packets,
+        bytes, queued packets, queued bytes, sum of delays in microseconds, drops by cause.
+        """
 
 def create_namespace() -> int:
     """Make a network namespace; see `nextmini_py.host`."""

@@ -373,6 +373,9 @@ def _print_settings(details: dict[str, Any]) -> None:
     rows = [(str(node), key, value) for node, key, value in own if shared.get(key) != value]
     if rows:
         table(("node", "setting", "value"), rows, "kernel settings")
+    behind = [(str(node["id"]), prefix) for node in details["nodes"] for prefix in node["prefixes"]]
+    if behind:
+        table(("node", "prefix"), behind, "networks behind nodes")
 
 
 def kind_or_reason(link: LinkInfo) -> str:

@@ -181,8 +181,8 @@ def replay(
 
 
 def _show_replay(done: Replay) -> None:
-    times = [each for each in done.differences if each["time"]]
-    others = [each for each in done.differences if not each["time"]]
+    times = [each for each in done.differences if each["time"] and not done.exact]
+    others = [each for each in done.differences if done.exact or not each["time"]]
     if others:
         heads = ("role", "column", "rows", "node", "before", "after")
         table(heads, [tuple(_short(each[head]) for head in heads) for each in others], "rows differ")
@@ -192,6 +192,8 @@ def _show_replay(done: Replay) -> None:
     for each in done.environment[:20]:
         print(f"{each['key']}: {_short(each['a'])} before, {_short(each['b'])} now")
     outcome = done.outcome
+    if done.exact and not done.differences:
+        print(f"all {len(outcome.rows)} rows are identical")
     if done.before != outcome.verdict:
         print(f"the verdict was {done.before}")
     word = "the same" if done.same else "different"

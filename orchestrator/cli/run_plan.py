@@ -24,8 +24,14 @@ def show_plan(
     timeout: float | None,
     output: Output,
     seed: int | None = None,
+    *,
+    simulate: bool = False,
 ) -> None:
-    """Print what a run would do to links and nodes, and when, in the lab that is up or in that of a file."""
+    """Print what a run would do to links and nodes, and when.
+
+    The topology is that of the lab that is up or of a file; with `simulate` that of a file, and what the
+    simulated network does not have is refused.
+    """
     from orchestrator import topology
     from orchestrator.errors import LabNotFound
     from orchestrator.lab import Lab
@@ -37,12 +43,17 @@ def show_plan(
 
     wanted = load(scenario)
     try:
-        meant = topology.load(file) if file is not None else Lab.attach(lab).topology
+        no_lab = file is not None or simulate
+        meant = topology.load(topology_of(wanted, file)) if no_lab else Lab.attach(lab).topology
     except LabNotFound as error:
         if error.id == "lab.ambiguous" or lab is not None:
             raise
         meant = topology.load(topology_of(wanted, file))
     plan = wanted.resolve(meant, params, timeout, seed)
+    if simulate:
+        from orchestrator.lab.simulated_limits import require_simulable
+
+        require_simulable(wanted, plan, meant)
     drawn = meant.seed if seed is None else seed
     traffic = [expected(entry, drawn) for entry in plan.traffic]
     if output is Output.json:

@@ -24,12 +24,14 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cli.reports import report_if_interrupted, write_report
 from orchestrator.cli.run_plan import show_plan
+from orchestrator.cli.simulated import require_no_lab, run_simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orchestrator.deploy.state import Backend
     from orchestrator.lab import Lab
+    from orchestrator.lab.sweep_plan import Carrier
     from orchestrator.protocol.messages import RunEvent
     from orchestrator.results import RunOutcome
     from orchestrator.topology import Topology
@@ -68,6 +70,10 @@ def run_scenario(
     backend: Annotated[
         BackendName | None, typer.Option(help="What carries a lab brought up for the run.")
     ] = None,
+    simulate: Annotated[
+        bool,
+        typer.Option("--simulate", help="Run it on a simulated network, in virtual time, without a lab."),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave a lab up that was brought up for the run.")
     ] = False,
@@ -103,14 +109,17 @@ def run_scenario(
     output: OutputOption = Output.table,
 ) -> None:
     """Run a scenario in the lab that is up, or in one brought up for it; exit 1 when a check fails."""
-    from orchestrator.errors import FidelityBroken, HostNotFit
+    from orchestrator.errors import FidelityBroken
 
     params = parse_pairs(param or [], "--param")
+    if simulate:
+        given = {"--backend": backend, "-n": lab, "--keep": keep, "--strict": strict}
+        require_no_lab({name: bool(value) for name, value in given.items()})
     if resume is not None or sweep or (repeat or 1) > 1:
         sweeps.require_no_more({"--dry-run": dry_run, "--keep": keep, "--strict": strict})
         from orchestrator.lab.sweep_plan import SweepOptions
 
-        carrier: Backend | None = backend.value if backend else None
+        carrier: Carrier | None = "simulated" if simulate else backend.value if backend else None
         wanted = SweepOptions(sweep or [], repeat, params, topology, carrier, results, seed, timeout, plot)
         if resume is not None:
             folder = sweeps.resume(resume, scenario, wanted)
@@ -121,8 +130,14 @@ def run_scenario(
         raise typer.Exit(sweeps.run(folder, output, plot, on_event, report=report))
     scenario = sweeps.given(scenario)
     if dry_run:
-        show_plan(scenario, lab, topology, params, timeout, output, seed)
+        show_plan(scenario, lab, topology, params, timeout, output, seed, simulate=simulate)
         return
+    if simulate:
+        outcome = run_simulated(
+            scenario, topology, params, results, seed, timeout, _progress_reporter, report=report
+        )
+        _show_with_report(outcome, output, report=report)
+        raise typer.Exit(_exit_code(outcome))
     running, ours = _lab_for(scenario, lab, topology, backend)
     with (
         report_if_interrupted(results or Path("results"), enabled=report) as seen,
@@ -137,25 +152,17 @@ def run_scenario(
             timeout=timeout,
             on_event=seen(_progress_reporter(say)),
         )
-    if output is Output.json:  # which tells where the report is
-        outcome = write_report(outcome) if report else outcome
-        show(outcome, output)
-    else:
-        show(outcome, output)
-        outcome = write_report(outcome) if report else outcome
+    outcome = _show_with_report(outcome, output, report=report)
     if ours:
         _report_kept_lab(running.name, outcome, kept=keep)
-    if outcome.ok and outcome.unwritten:
-        raise HostNotFit(
-            outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
-        )
+    code = _exit_code(outcome)
     if strict and outcome.ok and outcome.fidelity.get("verdict") == "broken":
         raise FidelityBroken(
             "the links did not do what was requested: " + "; ".join(_broken(outcome)),
             found="fidelity: broken",
             hint=f"{outcome.results}/run.json has what was measured; fewer nodes or lower rates need less",
         )
-    raise typer.Exit(0 if outcome.ok else 1)
+    raise typer.Exit(code)
 
 
 def scenarios(output: OutputOption = Output.table) -> None:
@@ -200,6 +207,31 @@ def new_scenario(
     folder = write_scenario(name, directory)
     notify(f"wrote {folder}; run it with `nm run scenario {folder}`")
     print(folder)
+
+
+def _show_with_report(outcome: RunOutcome, output: Output, *, report: bool) -> RunOutcome:
+    """Print a run's outcome and write its page; return the outcome with the page."""
+    if output is Output.json:  # which tells where the report is
+        outcome = write_report(outcome) if report else outcome
+        show(outcome, output)
+        return outcome
+    show(outcome, output)
+    return write_report(outcome) if report else outcome
+
+
+def _exit_code(outcome: RunOutcome) -> int:
+    """Return the exit code of a run.
+
+    Raises:
+        HostNotFit: It passed, but its results could not be written.
+    """
+    from orchestrator.errors import HostNotFit
+
+    if outcome.ok and outcome.unwritten:
+        raise HostNotFit(
+            outcome.unwritten, id="results.unwritable", hint="`--results DIR` names another folder"
+        )
+    return 0 if outcome.ok else 1
 
 
 def show(outcome: RunOutcome, output: Output) -> None:

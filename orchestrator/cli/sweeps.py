@@ -69,7 +69,8 @@ def new(
 
     axes = read_axes(options.axes, load(scenario), options.params)
     of_topology = any(axis.kind == "topology" for axis in axes)
-    running = None if lab is None and of_topology else _attached(lab)
+    without = options.backend == "simulated" or (lab is None and of_topology)
+    running = None if without else _attached(lab)
     if running is None:
         return make_sweep(scenario, options)
     require_same(running)
@@ -137,8 +138,10 @@ def run(
     from orchestrator.lab.sweep import Sweep
 
     missing = len(folder.missing())
-    lab = folder.document["lab"] if not folder.document["own_lab"] else "labs of its own"
-    notify(f"sweep {folder.document['sweep']}: {missing} of {len(folder.runs)} runs to make, in {lab}")
+    where = "in labs of its own" if folder.document["own_lab"] else f"in {folder.document['lab']}"
+    if folder.document["backend"] == "simulated":
+        where = "on the simulated network"
+    notify(f"sweep {folder.document['sweep']}: {missing} of {len(folder.runs)} runs to make, {where}")
     try:
         with progress(every_s=2.0) as say:
             sweep = Sweep(

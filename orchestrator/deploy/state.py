@@ -39,6 +39,7 @@ class NodeNote:
     labels: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     address6: str | None = None
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,9 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
 
 def _decode(raw: dict[str, Any]) -> LabState:
     owner = raw.pop("owner")
-    nodes = tuple(NodeNote(**node) for node in raw.pop("nodes"))
+    nodes = tuple(
+        NodeNote(**{**node, "prefixes": tuple(node.get("prefixes", ()))}) for node in raw.pop("nodes")
+    )
     links = tuple((int(a), int(b)) for a, b in raw.pop("links"))
     parts = {role: ProcessId(**process) for role, process in raw.pop("parts").items()}
     carried = {role: tuple(nodes) for role, nodes in raw.pop("carried", {}).items()}

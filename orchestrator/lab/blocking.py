@@ -379,6 +379,13 @@ class Lab(BlockingChanges):
 
         return loop_thread.call(run_sweep(scenario, values, **options))
 
+    @staticmethod
+    def simulate(scenario: str | Path, topology: str | Path | None = None, **options: Any) -> RunOutcome:
+        """Run a scenario on the simulated network, without a lab; see `lab.simulated.simulate`."""
+        from orchestrator.lab.simulated import simulate
+
+        return loop_thread.call(simulate(scenario, topology, **options))
+
     def set_link(
         self,
         a: int | str,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.deploy.state import LabState
 
 __all__ = ["SYSCTLS", "host_facts", "machine_facts"]
 
@@ -28,9 +27,9 @@ SYSCTLS = (
 """Settings of the kernel that change what is measured; those that this kernel has are in `run.json`."""
 
 
-def host_facts(state: LabState) -> dict[str, Any]:
-    """Return the facts as the results of a run have them."""
-    return {**machine_facts(), "lab_run": state.run}
+def host_facts(lab_run: str) -> dict[str, Any]:
+    """Return the facts as the results of a run have them, with the start of its lab."""
+    return {**machine_facts(), "lab_run": lab_run}
 
 
 def machine_facts() -> dict[str, Any]:

@@ -14,18 +14,18 @@ import hashlib
 import os
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator import clock, topology
-from orchestrator.deploy.state import LabState
+from orchestrator.deploy.state import NodeNote
 from orchestrator.lab.cleanup import in_daemon_thread
 from orchestrator.lab.host_facts import host_facts
 from orchestrator.results import FORMAT, ResultsFolder, RunOutcome
 from orchestrator.scenario import RunPlan, Scenario
 
-__all__ = ["KEPT_BYTES", "open_results", "origin_facts", "repository"]
+__all__ = ["KEPT_BYTES", "RunPlace", "open_results", "origin_facts", "repository"]
 
 KEPT_BYTES = 16 * 1024 * 1024
 """The largest file of a parameter that is copied; of a larger one, size and digest are kept."""
@@ -34,8 +34,36 @@ GIT_S = 2.0
 """How long git may take to say what a folder is at; what it has not said by then is unknown."""
 
 
+class RunPlace(Protocol):
+    """Where a run takes place: a lab that is up, or the simulated network."""
+
+    @property
+    def lab(self) -> str:
+        """Its name."""
+
+    @property
+    def backend(self) -> str:
+        """What carries it."""
+
+    @property
+    def run(self) -> str:
+        """The start of the lab; empty where nothing is started."""
+
+    @property
+    def topology(self) -> str:
+        """The topology file as given, for people."""
+
+    @property
+    def nodes(self) -> Sequence[NodeNote]:
+        """Its nodes, as the commands know them."""
+
+    @property
+    def processes(self) -> int:
+        """Host processes that the nodes are spread over."""
+
+
 async def open_results(
-    state: LabState,
+    state: RunPlace,
     meant: topology.Topology,
     scenario: Scenario,
     plan: RunPlan,
@@ -44,11 +72,12 @@ async def open_results(
     parent: Path,
     folder: Path | None = None,
     origin: Mapping[str, Any] | None = None,
+    time: clock.Clock | None = None,
 ) -> tuple[RunOutcome, ResultsFolder]:
     """Make the folder of a run that is about to start.
 
     Args:
-        state: The lab.
+        state: Where it runs.
         meant: Its topology.
         scenario: What is run.
         plan: How.
@@ -56,6 +85,7 @@ async def open_results(
         parent: Where the run gets a folder of its own.
         folder: The run's own folder, instead.
         origin: What `origin_facts` said, where scenario and topology are copies.
+        time: Where the times of events come from, if not from the clock of this machine.
 
     Raises:
         HostNotFit: The folder cannot be written.
@@ -72,7 +102,7 @@ async def open_results(
         "params": dict(plan.params),
         "started": stamp,
         "timeout": plan.timeout,
-        **host_facts(state),
+        **host_facts(state.run),
         "topology": {
             "name": meant.name,
             "sha256": hashlib.sha256(resolved.encode()).hexdigest(),
@@ -87,7 +117,7 @@ async def open_results(
     code = {f"scenario/{name}": content for name, content in scenario.files().items()}
     everything: dict[str, str | bytes] = {**topology.traces(meant), **files, **code}
     opened = await in_daemon_thread(
-        lambda: ResultsFolder(path.absolute(), base.document(), resolved, files=everything)
+        lambda: ResultsFolder(path.absolute(), base.document(), resolved, time, files=everything)
     )
     return base, opened
 

@@ -86,6 +86,7 @@ def first_note(
                 config=str(directory.run / f"node-{node.id}.toml"),
                 labels=dict(node.labels),
                 sysctls=dict(node.sysctls),
+                prefixes=node.prefixes,
             )
             for node in source.nodes.values()
         ),

@@ -217,10 +217,14 @@ class LabStatus:
         }
 
     def _nodes_with_settings(self) -> list[dict[str, Any]]:
-        """The nodes with the kernel settings that were made in each."""
+        """The nodes with the kernel settings that were made in each, and the networks behind them."""
         note = self.note
         stated = {node.id: {**note.buffers, **node.sysctls} for node in note.nodes} if note else {}
-        return [{**node, "sysctls": stated.get(node["id"], {})} for node in self.as_json()["nodes"]]
+        behind = {node.id: list(node.prefixes) for node in note.nodes} if note else {}
+        return [
+            {**node, "sysctls": stated.get(node["id"], {}), "prefixes": behind.get(node["id"], [])}
+            for node in self.as_json()["nodes"]
+        ]
 
 
 async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:

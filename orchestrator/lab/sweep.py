@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.deploy.home import Home, LabDirectory
-from orchestrator.deploy.state import Backend, LabState
+from orchestrator.deploy.state import LabState
 from orchestrator.errors import HostNotFit, LabNotFound, NmError, UsageError
 from orchestrator.lab.cleanup import in_daemon_thread, run_shielded
 from orchestrator.lab.down import take_down
@@ -26,8 +26,9 @@ from orchestrator.lab.find import find_lab
 from orchestrator.lab.operator import dial
 from orchestrator.lab.run import ALL_EVENTS, STOP_WAIT_S, OnEvent, load_topology, run_scenario
 from orchestrator.lab.run_options import RunOptions
+from orchestrator.lab.simulated import BACKEND, simulate_scenario
 from orchestrator.lab.sweep_folder import SweepFolder, new_lab_name, topology_digest
-from orchestrator.lab.sweep_plan import SweepOptions, make_sweep
+from orchestrator.lab.sweep_plan import Carrier, SweepOptions, make_sweep
 from orchestrator.lab.up import UpOptions, bring_up
 from orchestrator.protocol.messages import RunFinished, StopRun, WatchRun
 from orchestrator.results import Results, RunOutcome, load
@@ -150,8 +151,9 @@ class Sweep:
                 raise failure
 
     async def _one(self, run: SweepRun) -> RunOutcome:
-        folder = self._folder
-        directory, state = await self._enter_lab(folder.digest_of(run.combination))
+        folder, digest = self._folder, self._folder.digest_of(run.combination)
+        simulated = folder.document["backend"] == BACKEND
+        lab = None if simulated else await self._enter_lab(digest)
         self._folder.put_aside(run)  # what an attempt before left, that could not be made
         options = RunOptions(
             params=folder.params_of(run.combination),
@@ -160,7 +162,11 @@ class Sweep:
             timeout_s=folder.document["timeout"],
             origin=folder.document["origin"],
         )
-        outcome = await run_scenario(directory, state, self._scenario, options, self._on_event)
+        if lab is None:
+            meant = folder.topology(digest)
+            outcome = await simulate_scenario(self._scenario, meant, options, self._progress, self._on_event)
+        else:
+            outcome = await run_scenario(*lab, self._scenario, options, self._on_event)
         if outcome.unwritten:
             raise HostNotFit(
                 outcome.unwritten,
@@ -199,7 +205,7 @@ async def run_sweep(
     params: Mapping[str, object] | None = None,
     lab: str | None = None,
     topology: str | Path | None = None,
-    backend: Backend | None = None,
+    backend: Carrier | None = None,
     results: str | Path | None = None,
     seed: int | None = None,
     timeout: float | None = None,  # noqa: ASYNC109  # the limit of each run, kept by the controller
@@ -214,7 +220,7 @@ async def run_sweep(
         params: Parameters with a fixed value.
         lab: The name of the lab in which all runs are made; labs of its own are brought up unless given.
         topology: The topology file of these; the scenario's own unless given.
-        backend: What carries these.
+        backend: What carries these; `simulated` for runs on the simulated network, without a lab.
         results: Where the sweep gets a folder of its own; `results` unless given.
         seed: The sweep's seed; the topology's unless given.
         timeout: The time limit of each run in seconds; the scenario's unless given.

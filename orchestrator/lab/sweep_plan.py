@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from orchestrator import clock, topology
 from orchestrator.deploy.home import LabDirectory
@@ -15,10 +16,14 @@ from orchestrator.lab.host_facts import machine_facts
 from orchestrator.lab.manifest import origin_facts
 from orchestrator.lab.run import load_topology
 from orchestrator.lab.run_options import topology_of
+from orchestrator.lab.simulated_limits import require_simulable
 from orchestrator.lab.sweep_folder import SweepFolder, topology_digest
 from orchestrator.scenario import Axis, Combination, combinations, load, ordered_runs, read_axes
 
-__all__ = ["SweepOptions", "make_sweep"]
+__all__ = ["Carrier", "SweepOptions", "make_sweep"]
+
+Carrier = Backend | Literal["simulated"]
+"""What carries the runs of a sweep: the backend of their labs, or the simulated network."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class SweepOptions:
         repeat: How often each combination is run; once unless given.
         params: Parameters with a fixed value.
         topology: The topology file; the scenario's own unless given.
-        backend: What carries the labs that are brought up.
+        backend: What carries the labs that are brought up, or `simulated` for none.
         results: The folder in which the sweep gets a folder of its own; `results` unless given.
         seed: The sweep's seed; the topology's unless given.
         timeout_s: The time limit of each run; the scenario's unless given.
@@ -41,7 +46,7 @@ class SweepOptions:
     repeat: int | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     topology: Path | None = None
-    backend: Backend | None = None
+    backend: Carrier | None = None
     results: Path | None = None
     seed: int | None = None
     timeout_s: float | None = None
@@ -80,6 +85,8 @@ def make_sweep(
     for each in combined:
         given = {**options.params, **each.of_kind(axes, "param")}
         plan = wanted.resolve(by_number[each.number], given, options.timeout_s)
+        if options.backend == "simulated":
+            require_simulable(wanted, plan, by_number[each.number])
     digests = {number: topology_digest(each) for number, each in by_number.items()}
     runs = ordered_runs(combined, digests, options.repeat or 1, seed)
     short = secrets.token_hex(3)

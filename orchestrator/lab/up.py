@@ -281,7 +281,8 @@ async def _prepare(
     async with machine_lock(home, "choice"):
         port, *link_ports = free_ports(home, 1 + len(beside))
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
-        taken = [*used, *given, source.subnet]
+        behind = [prefix for node in source.nodes.values() for prefix in node.prefixes]
+        taken = [*used, *given, source.subnet, *behind]
         subnet = free_subnet(len(source.nodes) + 1, taken) if backend == "docker" else None
         state = first_note(
             directory, source, external_nodes, digest, backend, run, port, tuple(link_ports), subnet

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from nextmini_py import Dataplane as Dataplane
     from nextmini_py._run import RunDataplane as RunDataplane
+    from nextmini_py._simulation import Simulation as Simulation
 
 
 def open_nodes(nodes: Sequence[tuple[str, int | None]]) -> list[Dataplane]:
@@ -131,3 +132,40 @@ def unshare_mounts(hosts_file: Path) -> None:
     from nextmini_py import host
 
     host.unshare_mounts(str(hosts_file))
+
+
+def simulation(
+    nodes: Sequence[tuple[int, str, int]],
+    *,
+    base_addr: str,
+    net_mask: str,
+    user_base_addr: str,
+    seed: int,
+    pipe: bool,
+    until_us: int,
+) -> Simulation:
+    """A simulated network without links, in virtual time.
+
+    Args:
+        nodes: Number, name and MTU of each.
+        base_addr: Node n has this address plus n.
+        net_mask: The mask of these addresses.
+        user_base_addr: From this address plus n, node n sends user-space flows.
+        seed: Drives every draw.
+        pipe: Whether relays leave the TTL as it is.
+        until_us: The virtual time at which it ends.
+
+    Raises:
+        ValueError: An address is none.
+    """
+    from nextmini_py._simulation import Simulation
+
+    return Simulation(
+        list(nodes),
+        base_addr=base_addr,
+        net_mask=net_mask,
+        user_base_addr=user_base_addr,
+        seed=seed,
+        pipe=pipe,
+        until_us=until_us,
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
+from orchestrator.plan.behind import forwarding, prefix_routes
 from orchestrator.plan.containers import DATABASE_SOCKET, LINKS, plan_containers
 from orchestrator.plan.machines import buffer_sysctls, hostname
 from orchestrator.plan.model import (
@@ -22,7 +23,7 @@ from orchestrator.plan.model import (
 from orchestrator.plan.ttl import ttl_mode
 from orchestrator.plan.user_services import plan_instances
 from orchestrator.protocol import node_token
-from orchestrator.topology import Node, Topology
+from orchestrator.topology import USER_SPACE_BASE, Node, Topology
 
 __all__ = ["CONTROLLER_PORT", "LINK_PORT", "build"]
 
@@ -96,6 +97,7 @@ def build(
         ttl=ttl or ttl_mode(marked),
         tun_device=tun_device,
         link_directory=link_directory,
+        prefixes=prefix_routes(marked),
     )
     plan = DeploymentPlan(
         lab=name,
@@ -125,6 +127,7 @@ class _Shared:
         topology: With the nodes of `external` marked.
         port: Where a program on this machine reaches the controller.
         published: Host ports of containers that a program outside has to reach, by node.
+        prefixes: The networks behind nodes; see `prefix_routes`.
     """
 
     topology: Topology
@@ -137,6 +140,7 @@ class _Shared:
     ttl: str
     tun_device: str
     link_directory: str
+    prefixes: tuple[str, ...]
 
     @property
     def docker(self) -> bool:
@@ -237,13 +241,14 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         net_mask=topology.net_mask,
         base_addr=topology.base_addr,
         ipv6=topology.ipv6,
+        prefixes=shared.prefixes,
         restart_on_disconnect=True,
         ready_grace_ms=node.ready_grace_ms,
         peer_report_timeout_ms=node.peer_report_timeout_ms,
         start_timeout_ms=node.start_timeout_ms,
         window_bytes=node.window_bytes,
         hostname=hostname(node),
-        sysctls=node.sysctls,
+        sysctls={**forwarding(node), **node.sysctls},
         file=f"node-{node.id}.toml",
     )
 
@@ -262,7 +267,7 @@ def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
         net_mask=topology.net_mask,
         multicast_pool_base="239.255.0.0",
         multicast_pool_mask="255.255.0.0",
-        user_space_base_addr="192.168.0.0",
+        user_space_base_addr=USER_SPACE_BASE,
         external_base_addr="172.16.8.3",
         max_server_port=8_081,
         protocol="tcp",

@@ -132,6 +132,15 @@ def _check_subnet(plan: DeploymentPlan, subnet: str, containers: int) -> None:
             found=subnet,
             expected=expected,
         )
+    for node in plan.topology.nodes.values():
+        for behind in node.prefixes:
+            if network.overlaps(ipaddress.IPv4Network(behind)):
+                raise UsageError(
+                    f"the subnet {subnet} overlaps {behind}, a prefix of node {node.id}",
+                    id="subnet.overlap",
+                    found=subnet,
+                    expected=expected,
+                )
 
 
 def _labels(plan: DeploymentPlan, role: str, node: NodePlan | None = None) -> dict[str, str]:

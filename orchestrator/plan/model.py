@@ -118,6 +118,7 @@ class NodePlan:
     net_mask: str
     base_addr: str
     ipv6: str
+    prefixes: tuple[str, ...]
     restart_on_disconnect: bool
     ready_grace_ms: int
     peer_report_timeout_ms: int

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.fields import Boolean, Choice, Field, Integer, Table, Text
+from orchestrator.fields import Boolean, Choice, Field, Integer, ListOf, Table, Text
 from orchestrator.settings.forms import PORT_MOST, Address
 from orchestrator.settings.reading import read_file, read_table, with_defaults
 
@@ -71,12 +71,14 @@ class NodeSettings:
     net_mask: str = "255.255.0.0"
     base_addr: str = "10.0.0.0"
     ipv6: str = ""
+    prefixes: tuple[str, ...] = ()
     restart_on_disconnect: bool = True
     lossless: LosslessSettings = field(default_factory=LosslessSettings)
     path: str = ""
 
 
 _MILLIS = Integer(1, 86_400_000, "a number of milliseconds")
+_PREFIX = r"[0-9]+(?:\.[0-9]+){3}/[0-9]+ via [1-9][0-9]*"
 _PORT = Integer(1, PORT_MOST, "a port")
 _PORT_OR_ANY = Integer(0, PORT_MOST, "a port, or 0 for any")
 
@@ -121,6 +123,10 @@ _KEYS = {
     "net_mask": Field(Address(), "mask of the emulated network"),
     "base_addr": Field(Address(), "node n has this address plus n"),
     "ipv6": Field(Text(), "the IPv6 network, in which node n has the first address plus n; none without it"),
+    "prefixes": Field(
+        ListOf(Text(_PREFIX, "a network and its node, as `192.168.50.0/24 via 3`"), "prefix"),
+        "networks behind nodes, each with the node that packets to it are forwarded to",
+    ),
     "restart_on_disconnect": Field(Boolean(), "whether to reconnect when the controller is lost"),
     "lossless_runtime_config": Field(
         Table(
@@ -153,5 +159,7 @@ def load_node(path: Path | str) -> NodeSettings:
 def loads_node(text: str, file: str = "node.toml") -> NodeSettings:
     """Read the text of a node's file; `file` is what places call it."""
     read: dict[str, Any] = read_table(text, file, NODE_TABLE)
+    if "prefixes" in read:
+        read["prefixes"] = tuple(read["prefixes"])
     lossless = LosslessSettings(**read.pop("lossless_runtime_config", {}))
     return NodeSettings(**read, lossless=lossless, path=file)

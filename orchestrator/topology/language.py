@@ -33,6 +33,7 @@ from orchestrator.topology.kinds import (
 )
 from orchestrator.topology.lab_test_keys import LabTestKind
 from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HINTS, LINK_LATER, SIZE_FORM
+from orchestrator.topology.prefixes import PrefixKind
 from orchestrator.topology.service_keys import SERVICE, SERVICE_NAME
 
 __all__ = ["LAB_NAME", "NODE_NAME", "ROOT"]
@@ -130,6 +131,10 @@ _NODE = Placed(
             "what the node is called; `node-<id>` works besides",
         ),
         "external": _EXTERNAL,
+        "prefixes": Field(
+            ListOf(PrefixKind(), "prefix"),
+            "networks behind the node (its own bridges, containers or tunnels), which the lab routes to it",
+        ),
         **_NODE_BASE,
     },
     later=_NODE_LATER,

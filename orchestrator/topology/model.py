@@ -42,6 +42,7 @@ class Node:
         name: What it can be reached by; `node-<id>` unless the file gives one.
         labels: The user's own words about it, for selectors.
         external: Whether it is run by a program of the user's own and not started by us.
+        prefixes: Networks behind it, which the lab routes to it, in CIDR notation.
         sysctls: Kernel settings of its network namespace, by name.
         mtu: Largest packet of its TUN interface, in bytes.
         offload: `auto` carries super-packets where the kernel can; `off` never does.
@@ -59,6 +60,7 @@ class Node:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     external: bool = False
+    prefixes: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     mtu: int = 1_500
     offload: str = "auto"

@@ -12,6 +12,7 @@ from orchestrator.errors import Place
 from orchestrator.source import Problems, Value
 from orchestrator.topology.generators import GENERATORS
 from orchestrator.topology.model import Node
+from orchestrator.topology.prefixes import build_prefixes
 from orchestrator.topology.selector import Named, SelectorInvalid, select, unknown_node_hint
 from orchestrator.topology.shape import Shape
 
@@ -133,12 +134,15 @@ def build_nodes(root: Read, shape: Shape, groups: list[Group], problems: Problem
     _check_numbers(root, shape, problems)
     names = _check_names(stated, problems)
     shared = root.get("defaults", {}).get("node", {})
+    prefixes = build_prefixes(stated, root.get("subnet", "10.0.0.0/16"), shape.n, problems)
     nodes: dict[int, Node] = {}
     for number in shape.numbers:
         layers = [shared, *(group.node for group in groups if number in group.members)]
         layers.append(stated.get(str(number), {}))
         tier = shape.tiers.get(number)
         base: dict[str, Any] = {"labels": {"tier": tier}} if tier else {}
+        if number in prefixes:
+            base["prefixes"] = prefixes[number]
         nodes[number] = _node(number, names.get(number, f"node-{number}"), _laid_over(base, layers))
     return nodes
 
@@ -331,7 +335,7 @@ def _laid_over(base: dict[str, Any], layers: list[Read]) -> dict[str, Any]:
         for key, value in layer.items():
             if key in ("labels", "lossless", "sysctls"):
                 result[key] = {**result.get(key, {}), **value}
-            elif key not in ("@", "name"):
+            elif key not in ("@", "name", "prefixes"):
                 result[key] = value
     return result
 

@@ -134,10 +134,12 @@ def _node(node: Node) -> dict[str, Any]:
         shown["labels"] = dict(node.labels)
     if node.sysctls:
         shown["sysctls"] = dict(node.sysctls)
+    if node.prefixes:
+        shown["prefixes"] = list(node.prefixes)
     lossless: dict[str, Any] = {}
     for key in (field.name for field in fields(Node)):
         value = getattr(node, key)
-        if key in ("id", "name", "labels", "sysctls") or value == getattr(_NODE_DEFAULTS, key):
+        if key in ("id", "name", "labels", "prefixes", "sysctls") or value == getattr(_NODE_DEFAULTS, key):
             continue
         if key == "ready_grace_ms":
             lossless["ready_grace"] = str(Duration(value * 1000))

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use crate::wire::ip6;
-use crate::{NodeId, Packet};
+use crate::{NodeId, Packet, Prefixes};
 
 /// The kind of destination that an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(crate) enum Owner {
     Node(NodeId),
     /// A node, by its user-space address for the Python API.
     User(NodeId),
+    /// A network behind a node.
+    Behind(NodeId),
     Group,
     /// An IPv6 multicast address. The overlay has no IPv6 groups, and neighbour discovery has no use on it.
     Multicast6,
@@ -22,13 +24,21 @@ impl Owner {
     pub(crate) const fn node(self) -> Option<NodeId> {
         match self {
             Self::Node(node) | Self::User(node) => Some(node),
-            Self::Group | Self::Multicast6 | Self::Nobody => None,
+            Self::Behind(_) | Self::Group | Self::Multicast6 | Self::Nobody => None,
+        }
+    }
+
+    /// The node at which packets from or to the address enter or leave the overlay: its own, or the one it is behind.
+    const fn edge(self) -> Option<NodeId> {
+        match self {
+            Self::Behind(node) => Some(node),
+            _ => self.node(),
         }
     }
 }
 
 /// The address plan as integers, because every packet is compared with it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct AddressMap {
     base: u32,
     hosts: u32,
@@ -37,10 +47,11 @@ pub(crate) struct AddressMap {
     group_mask: u32,
     /// The address of node 0.
     base6: Option<u128>,
+    prefixes: Prefixes,
 }
 
 impl AddressMap {
-    pub(crate) fn new(plan: &crate::AddressPlan) -> Self {
+    pub(crate) fn new(plan: &crate::AddressPlan, prefixes: &Prefixes) -> Self {
         let group_mask = u32::from(plan.multicast_mask);
         Self {
             base: u32::from(plan.base_addr),
@@ -48,6 +59,7 @@ impl AddressMap {
             user_base: plan.user_base_addr.map(u32::from),
             group_base: u32::from(plan.multicast_base) & group_mask,
             group_mask,
+            prefixes: prefixes.clone(),
             base6: plan.base_addr6.map(Ipv6Addr::to_bits),
         }
     }
@@ -61,13 +73,13 @@ impl AddressMap {
         self.owner(packet.meta().dst)
     }
 
-    /// The node that sent a parsed packet of either version.
+    /// The node at which a parsed packet of either version entered the overlay.
     #[inline]
     pub(crate) fn source(&self, packet: &Packet) -> Option<NodeId> {
         if packet.meta().v6 {
             return self.owner6(ip6::source(packet.bytes())).node();
         }
-        self.node_of(packet.meta().src)
+        self.edge_of(packet.meta().src)
     }
 
     pub(crate) fn owner6(&self, addr: u128) -> Owner {
@@ -89,6 +101,11 @@ impl AddressMap {
         if addr & self.group_mask == self.group_base {
             return Owner::Group;
         }
+        // Networks behind nodes come first: the user-space range is as wide as the overlay, but only the first of its
+        // addresses, of the nodes that exist, are used.
+        if let Some(node) = self.prefixes.node_before(addr) {
+            return Owner::Behind(node);
+        }
         match self.user_base.map(|base| addr.wrapping_sub(base)) {
             Some(node) if node <= self.hosts => Owner::User(node),
             _ => Owner::Nobody,
@@ -100,12 +117,17 @@ impl AddressMap {
         self.owner(addr).node()
     }
 
-    /// The number of the node or, for the address of a group, its distance from the first one of the pool; 0 for other
-    /// addresses.
+    /// The node that an address belongs to or is behind: where its packets enter and leave the overlay.
+    pub(crate) fn edge_of(&self, addr: u32) -> Option<NodeId> {
+        self.owner(addr).edge()
+    }
+
+    /// The number of the node that the destination belongs to or is behind or, for the address of a group, its distance
+    /// from the first one of the pool; 0 for other addresses.
     pub(crate) fn number_of_destination(&self, packet: &Packet) -> u32 {
         match self.destination(packet) {
             Owner::Group => packet.meta().dst - self.group_base,
-            owner => owner.node().unwrap_or(0),
+            owner => owner.edge().unwrap_or(0),
         }
     }
 
@@ -116,6 +138,6 @@ impl AddressMap {
 
 impl Default for AddressMap {
     fn default() -> Self {
-        Self::new(&crate::AddressPlan::default())
+        Self::new(&crate::AddressPlan::default(), &Prefixes::default())
     }
 }

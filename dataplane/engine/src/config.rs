@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::{Distribution, NodeId, Trace};
+use crate::{Distribution, NodeId, Prefixes, Trace};
 
 /// The UDP port of the lossless protocol, source and destination. It lies above the ephemeral ports of Linux
 /// (32768–60999), so the kernel never assigns it to a socket of an application.
@@ -118,6 +118,8 @@ pub struct NodeConfig {
     pub name: String,
     /// How ids map to addresses.
     pub addresses: AddressPlan,
+    /// The networks behind the nodes of the lab.
+    pub prefixes: Prefixes,
     /// The incarnation: random bits from which the numbers of this node's transfers are derived. They differ in every
     /// start of a node. The runtime reads them from the kernel's random number generator; a simulation sets them, so
     /// that runs are repeatable.
@@ -146,6 +148,7 @@ impl NodeConfig {
             node_id,
             name: format!("n{node_id}"),
             addresses: AddressPlan::default(),
+            prefixes: Prefixes::default(),
             incarnation: 0,
             last_session: 0,
             mtu: 1500,

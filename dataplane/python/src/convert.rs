@@ -4,7 +4,7 @@ use nm_driver::node::state::KnownGroup;
 use nm_driver::Value;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// `(group_id, group_ip, src_node_id)`.
 pub fn group(group: KnownGroup) -> (u32, String, u32) {
@@ -68,6 +68,9 @@ pub fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
     if let Ok(text) = object.cast::<PyString>() {
         return Ok(Value::from(text.extract::<String>()?));
+    }
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(Value::from(bytes.as_bytes()));
     }
     if let Ok(dict) = object.cast::<PyDict>() {
         let pair = |(key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {

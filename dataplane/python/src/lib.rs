@@ -11,6 +11,7 @@ mod host;
 mod node;
 mod packet;
 mod receiver;
+mod simulation;
 mod waiting;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SEND_WAIT_MS", nm_driver::node::SEND_WAIT.as_millis())?;
     module.add_class::<attached::Connection>()?;
     module.add_class::<attached::PyThing>()?;
+    module.add_class::<simulation::PySimulation>()?;
     module.add_function(wrap_pyfunction!(check_config, module)?)?;
     module.add_function(wrap_pyfunction!(host::create_namespace, module)?)?;
     module.add_function(wrap_pyfunction!(host::create_machine, module)?)?;

@@ -1,6 +1,6 @@
 //! A simulated network: [`nm_engine::Engine`]s, one virtual clock, and wires with faults between them.
 //!
-//! A [`Lab`] never sleeps: it moves packets from engine to engine, advances its clock to the next deadline, and stops
+//! A [`Simulation`] is an experiment over it, with changes and flows at given times. A [`Lab`] never sleeps: it moves packets from engine to engine, advances its clock to the next deadline, and stops
 //! when a condition holds or the time is up. Two runs with one seed are equal in every bit.
 //!
 //! ```
@@ -20,9 +20,11 @@
 
 mod lab;
 mod random;
+mod simulation;
 mod topology;
 mod wire;
 
 pub use lab::{Lab, NodeOutput};
 pub use random::{pattern, Random};
+pub use simulation::{Begin, Change, FlowResult, Progress, RunningFlow, Simulation, SimulationError};
 pub use wire::Wire;

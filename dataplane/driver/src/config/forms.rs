@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use nm_engine::Prefix;
+
 /// The parser of a text that has only one supported value.
 pub fn only(supported: &str) -> impl Fn(&str) -> Result<String, String> + '_ {
     move |text| match text == supported {
@@ -68,6 +70,25 @@ pub fn parse_network6(text: &str) -> Result<Option<(Ipv6Addr, u8)>, String> {
     };
     let expected = "an IPv6 network such as `fd12:3456:789a::/48`, with a prefix of 8 to 96 bits";
     parsed().map(Some).ok_or_else(|| expected.to_owned())
+}
+
+/// A network behind a node, as `192.168.50.0/24 via 3`.
+pub fn parse_prefix(text: &str) -> Result<Prefix, String> {
+    let expected = || "a network and its node, as `192.168.50.0/24 via 3`".to_owned();
+    let (network, node) = text.split_once(" via ").ok_or_else(expected)?;
+    let (network, length) = network.split_once('/').ok_or_else(expected)?;
+    let network: Ipv4Addr = network.parse().map_err(|_| expected())?;
+    let length: u8 = length.parse().map_err(|_| expected())?;
+    let node: u32 = node.parse().map_err(|_| expected())?;
+    let hosts = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+    if length > 32 || node == 0 || u32::from(network) & hosts != 0 {
+        return Err(expected());
+    }
+    Ok(Prefix {
+        network,
+        length,
+        node,
+    })
 }
 
 /// Completes `host:port` to `ws://host:port/control`; a complete address is also accepted.

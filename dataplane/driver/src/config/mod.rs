@@ -15,12 +15,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nm_engine::{Prefix, Prefixes};
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
 use forms::{
-    one_of, only, parse_controller, parse_interface, parse_mask, parse_network6, public_address,
-    unless,
+    one_of, only, parse_controller, parse_interface, parse_mask, parse_network6, parse_prefix,
+    public_address, unless,
 };
 pub use nearest::nearest;
 use reader::{position, Reader};
@@ -150,6 +151,8 @@ pub struct NodeSettings {
     pub base_addr: Ipv4Addr,
     /// The IPv6 network, in which node n has the first address plus n, and the length of its prefix.
     pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// The networks behind the nodes of the lab, this one's included.
+    pub prefixes: Vec<Prefix>,
     /// Whether to reconnect after the connection to the controller was lost.
     pub restart_on_disconnect: bool,
     /// Lossless sessions.
@@ -241,6 +244,7 @@ fn read_root(
     let offload = root.parsed("offload", Some("auto"), one_of(OFFLOAD_MODES));
     let protocol = root.parsed("protocol", Some("auto"), one_of(LINK_PROTOCOLS));
     let operating_mode = root.parsed("operating_mode", Some("normal"), only("normal"));
+    let prefixes = read_prefixes(root);
     let ttl_mode = root.parsed("ttl_mode", Some("uniform"), one_of(TTL_MODES));
     Some(NodeSettings {
         path: path.to_owned(),
@@ -268,6 +272,7 @@ fn read_root(
         local_address: own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
         base_addr: base_addr?,
         ipv6: ipv6?,
+        prefixes: prefixes?,
         net_mask: net_mask?,
         controller_addr: controller_addr?,
         private_network_addr: private_network_addr?,
@@ -315,6 +320,18 @@ fn read_public_address(root: &mut Reader<'_>) -> Option<String> {
     public_address(&address, port)
         .map_err(|message| root.refuse_value("public_network_addr", message))
         .ok()
+}
+
+/// The networks behind nodes, which may not overlap.
+fn read_prefixes(root: &mut Reader<'_>) -> Option<Vec<Prefix>> {
+    let prefixes = root.list("prefixes", parse_prefix)?;
+    match Prefixes::new(&prefixes) {
+        Ok(_) => Some(prefixes),
+        Err(message) => {
+            root.refuse_value("prefixes", message);
+            None
+        }
+    }
 }
 
 fn optional_path(root: &mut Reader<'_>, key: &'static str) -> Option<PathBuf> {

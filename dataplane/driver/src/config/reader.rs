@@ -138,6 +138,36 @@ impl<'t> Reader<'t> {
         })
     }
 
+    /// A list of strings that `parse` accepts each; empty if absent. `None` means that a problem was recorded.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let Some(value) = self.find(key) else {
+            return Some(Vec::new());
+        };
+        let DeValue::Array(entries) = value.get_ref() else {
+            self.wrong_type(key, value, value.get_ref(), "a list of strings");
+            return None;
+        };
+        let mut read = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match entry.get_ref() {
+                DeValue::String(text) => match parse(text) {
+                    Ok(parsed) => read.push(parsed),
+                    Err(expected) => {
+                        let full = self.full(key);
+                        let message = format!("`{full}` has {text:?}, expected {expected}");
+                        self.refuse(key, entry.span(), message);
+                    }
+                },
+                other => self.wrong_type(key, entry, other, "a list of strings"),
+            }
+        }
+        (read.len() == entries.len()).then_some(read)
+    }
+
     /// Records a problem that involves several values.
     pub fn refuse_value(&mut self, key: &'static str, message: String) {
         let span = self.find(key).map_or(0..0, Spanned::span);

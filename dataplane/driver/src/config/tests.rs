@@ -64,6 +64,34 @@ fn an_unknown_key_of_a_table_is_reported_with_the_table() {
 }
 
 #[test]
+fn the_networks_behind_nodes_are_read_and_may_not_overlap() {
+    let with = |list: &str| format!("{GOOD}prefixes = {list}\n");
+    let settings = parse(&with(r#"["192.168.50.0/24 via 3", "172.20.0.0/16 via 2"]"#));
+    let shown: Vec<_> = settings
+        .expect("good")
+        .prefixes
+        .iter()
+        .map(|prefix| format!("{prefix} {}", prefix.node))
+        .collect();
+    assert_eq!(shown, ["192.168.50.0/24 3", "172.20.0.0/16 2"]);
+    for (list, id) in [
+        (
+            r#"["10.9.0.0/16 via 2", "10.9.1.0/24 via 3"]"#,
+            "config.value",
+        ),
+        (r#"["10.9.0.1/16 via 2"]"#, "config.value"),
+        (r#"["10.9.0.0/33 via 2"]"#, "config.value"),
+        (r#"["10.9.0.0/16 via 0"]"#, "config.value"),
+        (r#"["10.9.0.0/16"]"#, "config.value"),
+        (r#""10.9.0.0/16 via 2""#, "config.type"),
+        ("[3]", "config.type"),
+    ] {
+        let found = problem(&with(list));
+        assert_eq!((found.id, found.line), (id, Some(6)), "{list}");
+    }
+}
+
+#[test]
 fn a_missing_key_is_reported() {
     let error = parse("node_id = 1\n").expect_err("no controller");
     assert_eq!(error.first().id, "config.missing_key");

@@ -28,7 +28,7 @@ mod state_filter;
 pub use error::ControlError;
 pub(crate) use interface::Input;
 pub use interface::{ControlHandle, Done, Endpoint, Executor, LinkReport, Registration, Reply};
-pub use member::{link_spec, Effect, Identity};
+pub use member::{impairments, link_spec, Effect, Identity};
 
 /// Attaches a node to a controller. Returns at once; `reply` is called when the controller has accepted the node and
 /// sent its settings, or when that failed.

@@ -14,6 +14,7 @@ mod flow_key;
 mod flows;
 mod groups;
 pub mod info;
+pub mod link_values;
 mod messages;
 pub mod pending;
 pub mod receiver;

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
-use nm_engine::{AddressPlan, NodeConfig, SessionConfig, TtlMode};
-use nm_kernel::interface::InterfaceSetup;
+use nm_engine::{AddressPlan, NodeConfig, Prefixes, SessionConfig, TtlMode};
 use nm_kernel::{local, thread};
 
 use super::error::NodeError;
@@ -238,6 +237,8 @@ fn engine_config(settings: &NodeSettings) -> NodeConfig {
         config.name.clone_from(&settings.name);
     }
     config.addresses = address_plan(settings);
+    config.prefixes = Prefixes::new(&settings.prefixes)
+        .expect("networks that overlap were refused when the settings were read");
     config.mtu = settings.mtu;
     config.seed = settings.seed;
     config.client_port = settings.user_space_client_port;
@@ -267,12 +268,20 @@ fn tun_setup(settings: &NodeSettings, namespace: Option<OwnedFd>) -> TunSetup {
         (None, Some(path)) => TunNamespace::Path(path.clone()),
         (None, None) => TunNamespace::Current,
     };
+    let mut interface =
+        TunSetup::interface(settings.local_address, prefix, u32::from(settings.mtu));
+    // Where packets to the node's own networks go, its kernel knows best.
+    let behind_others = settings
+        .prefixes
+        .iter()
+        .filter(|prefix| prefix.node != settings.node_id);
+    interface
+        .routes
+        .extend(behind_others.map(|prefix| (prefix.network, prefix.length)));
+    interface.ipv6 = settings.interface6();
     TunSetup {
         name: settings.tun_interface_name.clone(),
-        interface: InterfaceSetup {
-            ipv6: settings.interface6(),
-            ..TunSetup::interface(settings.local_address, prefix, u32::from(settings.mtu))
-        },
+        interface,
         offload: match settings.offload {
             OffloadMode::Auto => OffloadChoice::Auto,
             OffloadMode::Off => OffloadChoice::Off,

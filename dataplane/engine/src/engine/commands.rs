@@ -86,8 +86,8 @@ impl Engine {
     }
 
     fn configure(&mut self, addresses: AddressPlan) -> CommandOutput {
-        self.map = AddressMap::new(&addresses);
-        self.links.set_addresses(self.map);
+        self.map = AddressMap::new(&addresses, &self.config.prefixes);
+        self.links.set_addresses(self.map.clone());
         self.sessions.set_addresses(addresses.clone());
         self.config.addresses = addresses;
         CommandOutput::Done

@@ -63,7 +63,13 @@ impl Engine {
                 self.deliver(now, packet, None, origin, io);
                 0
             }
-            Owner::Node(node) | Owner::User(node) => self.forward(now, packet, node, origin, io),
+            Owner::Behind(node) if node == self.config.node_id => {
+                self.deliver_behind(now, packet, origin, io);
+                0
+            }
+            Owner::Node(node) | Owner::User(node) | Owner::Behind(node) => {
+                self.forward(now, packet, node, origin, io)
+            }
             Owner::Group => self.fan_out(now, packet, origin, io),
             Owner::Multicast6 => {
                 self.drop_packet(now, packet, origin, DropCause::Multicast6, io);
@@ -261,6 +267,22 @@ impl Engine {
             self.drop_packet(now, packet, origin, DropCause::NoReceiver, io);
             return;
         }
+        self.write_to_tun(now, packet, io);
+    }
+
+    /// Delivers a packet to a network behind this node: its kernel forwards it.
+    ///
+    /// A packet from the kernel itself is refused: the kernel has no route to the network, and would send the packet
+    /// back until its TTL is used up.
+    fn deliver_behind(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) {
+        if origin == Origin::Tun {
+            self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
+            return;
+        }
+        self.write_to_tun(now, packet, io);
+    }
+
+    fn write_to_tun(&mut self, now: Instant, packet: Packet, io: &mut Io) {
         self.flows.count(&packet);
         self.tun_tx.count(packet.segments(), packet.wire_bytes());
         self.tap_received(now, &packet, io);

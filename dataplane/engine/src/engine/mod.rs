@@ -62,9 +62,10 @@ impl Engine {
     /// A node without links or routes.
     #[must_use]
     pub fn new(config: NodeConfig) -> Self {
+        let map = AddressMap::new(&config.addresses, &config.prefixes);
         Self {
-            map: AddressMap::new(&config.addresses),
-            links: Links::new(AddressMap::new(&config.addresses)),
+            links: Links::new(map.clone()),
+            map,
             routes: Routes::default(),
             groups: Groups::default(),
             receivers: Receivers::default(),
@@ -273,5 +274,5 @@ fn path_is_full(links: &Links, routes: &Routes, groups: &Groups, map: &AddressMa
         let branch = groups.by_addr(dest).and_then(|group| group.branch());
         return branch.is_some_and(|branch| branch.links.iter().any(|&link| links.is_congested(link)));
     }
-    map.node_of(dest).is_some_and(|node| links.is_congested(routes.towards(node)))
+    map.edge_of(dest).is_some_and(|node| links.is_congested(routes.towards(node)))
 }

@@ -3,11 +3,18 @@
 use proptest::prelude::*;
 
 use super::*;
+mod behind;
+
 use crate::stats::DropCause;
 use crate::{LinkSpec, Pool, VnetHeader};
 
 fn engine(io: &mut Io) -> Engine {
-    let mut engine = Engine::new(NodeConfig::new(1));
+    linked(NodeConfig::new(1), io)
+}
+
+/// A node with a link to node 2, over which nodes 2 and 3 are reached.
+fn linked(config: NodeConfig, io: &mut Io) -> Engine {
+    let mut engine = Engine::new(config);
     let added = Command::AddLink { remote: 2, remote_name: "n2".into(), spec: LinkSpec::default() };
     engine.handle_command(Instant::ZERO, added, io).expect("a link");
     engine.handle_link_state(Instant::ZERO, 0, true, io);

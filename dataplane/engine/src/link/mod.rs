@@ -186,7 +186,7 @@ impl Links {
             }
             None if link.spec.is_plain() => return,
             None => {
-                link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
+                link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map.clone())));
                 self.shaped.push(id);
             }
         }
@@ -244,7 +244,7 @@ impl Links {
                 let point = TapPoint::Dropped(link.remote, DropCause::LinkDown);
                 io.tapped.extend(shaper.drain().map(|piece| Tapped::of_piece(now, point, piece)));
             }
-            link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map)));
+            link.shaper = Some(Box::new(Shaper::new(&link.spec, link.rng.fork(), self.map.clone())));
         }
         self.retire_idle_shaper(id);
     }

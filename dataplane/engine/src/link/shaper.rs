@@ -263,7 +263,8 @@ impl Shaper {
                 stage.needed = needed;
             } else if needed {
                 let queued = kind.replaces().map_or_else(Vec::new, |other| self.take_queue(other));
-                let impairment = kind.build(spec, self.streams[kind as usize].clone(), self.map, queued);
+                let impairment =
+                    kind.build(spec, self.streams[kind as usize].clone(), self.map.clone(), queued);
                 let at = self.chain.partition_point(|stage| stage.kind < kind);
                 self.chain.insert(at, Stage { kind, needed, impairment });
             }

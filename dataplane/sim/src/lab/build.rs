@@ -23,6 +23,10 @@ impl Lab {
             in_flight: BTreeMap::new(),
             departures: 0,
             random: Random::new(seed),
+            deadline_of: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            active: BTreeSet::new(),
+            with_flow_events: BTreeSet::new(),
         };
         for id in 1..=n {
             let mut config = NodeConfig::new(id);
@@ -70,6 +74,7 @@ impl Lab {
     pub fn start_node(&mut self, config: NodeConfig) {
         let id = config.node_id;
         self.nodes.insert(id, Node::new(self.now, config));
+        self.with(id, |_, _| ());
         let edges: Vec<_> = self.edges.iter().copied().filter(|&(a, b)| a == id || b == id).collect();
         for (a, b) in edges {
             self.bring_up(a, b);
@@ -170,6 +175,8 @@ impl Lab {
         let Some(node) = self.nodes.remove(&id) else {
             return;
         };
+        self.note(id, None);
+        self.active.remove(&id);
         for (neighbour, link) in node.neighbours.into_values() {
             let now = self.now;
             self.with(neighbour, |node, io| node.engine.handle_link_state(now, link, false, io));

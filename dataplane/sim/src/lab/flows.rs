@@ -90,6 +90,16 @@ impl Lab {
         ends.collect()
     }
 
+    /// Returns and removes the events of the flows of all nodes, and drops the other outputs of these nodes.
+    pub(crate) fn take_flow_events(&mut self) -> Vec<(NodeId, FlowEvent)> {
+        let nodes = std::mem::take(&mut self.with_flow_events);
+        let events = nodes.into_iter().flat_map(|id| {
+            let output = self.take(id);
+            output.flows.into_iter().map(move |event| (id, event))
+        });
+        events.collect()
+    }
+
     /// Connections of the endpoint of a node.
     #[must_use]
     pub fn flow_connections(&self, node: NodeId) -> usize {

@@ -52,6 +52,13 @@ pub struct Lab {
     in_flight: BTreeMap<(Instant, u64), (NodeId, LinkId, Packet)>,
     departures: u64,
     random: Random,
+    /// The next deadline of each node that has one, and the same by time.
+    deadline_of: BTreeMap<NodeId, Instant>,
+    deadlines: BTreeSet<(Instant, NodeId)>,
+    /// Nodes that were called since they last had nothing to send.
+    active: BTreeSet<NodeId>,
+    /// Nodes with unread events of flows.
+    with_flow_events: BTreeSet<NodeId>,
 }
 
 impl Lab {
@@ -99,27 +106,37 @@ impl Lab {
         self.process_due();
     }
 
-    fn next_instant(&self) -> Option<Instant> {
+    /// The next arrival or deadline.
+    pub(crate) fn next_instant(&self) -> Option<Instant> {
         let arrivals = self.in_flight.keys().next().map(|(at, _)| *at);
-        let deadlines = self.nodes.values().filter_map(Node::deadline);
+        let deadlines = self.deadlines.first().map(|(at, _)| *at);
         arrivals.into_iter().chain(deadlines).min()
     }
 
+    /// Advances the clock, never back, without processing anything.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now.max(self.now);
+    }
+
     /// Processes all packets and deadlines that are due.
-    fn process_due(&mut self) {
+    pub(crate) fn process_due(&mut self) {
         let now = self.now;
-        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-            self.with(id, |node, io| {
-                if node.deadline().is_some_and(|at| at <= now) {
-                    node.handle_timeout(now, io);
-                }
-            });
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id);
+        for id in due.collect::<BTreeSet<_>>() {
+            self.with(id, |node, io| node.handle_timeout(now, io));
         }
         loop {
             self.deliver_arrived(now);
             let mut produced = false;
-            for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-                produced |= self.with(id, |node, io| node.poll_transmit(now, io)).unwrap_or(false);
+            // In the order of the ids, those included that become active meanwhile.
+            let mut next = self.active.first().copied();
+            while let Some(id) = next {
+                if self.with(id, |node, io| node.poll_transmit(now, io)).unwrap_or(false) {
+                    produced = true;
+                } else {
+                    self.active.remove(&id);
+                }
+                next = self.active.range(id + 1..).next().copied();
             }
             if !produced && self.in_flight.keys().next().is_none_or(|(at, _)| *at > now) {
                 return;
@@ -150,6 +167,9 @@ impl Lab {
                 endpoint.handle_packet(self.now, packet, &mut self.io.pool);
             }
             node.output.flows.extend(std::iter::from_fn(|| endpoint.poll_event()));
+            if !node.output.flows.is_empty() {
+                self.with_flow_events.insert(id);
+            }
         }
         node.output.deliveries.append(&mut self.io.deliveries);
         for packet in self.io.tun.drain(..) {
@@ -172,6 +192,23 @@ impl Lab {
                     .insert((self.now.plus_nanos(delay), self.departures), (neighbour, far_link, part));
             }
         }
+        let deadline = node.deadline();
+        self.note(id, deadline);
+        self.active.insert(id);
         Some(result)
+    }
+
+    /// Notes the next deadline of a node, `None` for one that has none or is gone.
+    fn note(&mut self, id: NodeId, deadline: Option<Instant>) {
+        let before = match deadline {
+            Some(at) => self.deadline_of.insert(id, at),
+            None => self.deadline_of.remove(&id),
+        };
+        if before != deadline {
+            self.deadlines.extend(deadline.map(|at| (at, id)));
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, id));
+            }
+        }
     }
 }

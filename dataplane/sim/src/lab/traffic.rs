@@ -118,6 +118,16 @@ impl Lab {
         self.nodes[&node].engine.stats()
     }
 
+    /// The counters of every node, by number.
+    pub(crate) fn all_stats(&self) -> impl Iterator<Item = NodeStats> + '_ {
+        self.nodes.values().map(|node| node.engine.stats())
+    }
+
+    /// Whether a node exists and was not stopped.
+    pub(crate) fn has_node(&self, node: NodeId) -> bool {
+        self.nodes.contains_key(&node)
+    }
+
     /// Bytes that the links of a node have sent.
     #[must_use]
     pub fn sent_bytes(&self, node: NodeId) -> u64 {

@@ -58,9 +58,23 @@ pub fn flow_spec(flow: &wire::Flow) -> Result<FlowSpec, String> {
 
 /// What this end of a link does, as the engine's type.
 pub fn link_spec(order: &wire::AddNode) -> LinkSpec {
-    let link = &order.link;
+    // Orders whose trace is none are refused when they arrive.
+    let trace = trace(&order.link).unwrap_or(None);
+    with_trace(&order.link, trace, order.down)
+}
+
+/// The impairments of a direction of a link, as the engine's type.
+///
+/// # Errors
+///
+/// Its trace is none, or is missing.
+pub fn impairments(link: &wire::LinkSpec, down: bool) -> Result<LinkSpec, String> {
+    Ok(with_trace(link, trace(link)?, down))
+}
+
+fn with_trace(link: &wire::LinkSpec, trace: Option<Trace>, down: bool) -> LinkSpec {
     LinkSpec {
-        down: order.down,
+        down,
         rate_bps: link.rate_bps,
         rate_burst_bytes: link.rate_burst_bytes,
         delay_us: link.delay_us.unwrap_or(0),
@@ -88,8 +102,7 @@ pub fn link_spec(order: &wire::AddNode) -> LinkSpec {
         ecn: link.ecn.unwrap_or(false),
         scheduler: scheduler(link),
         mtu: link.mtu,
-        // Orders whose trace is none are refused when they arrive.
-        trace: trace(link).unwrap_or(None),
+        trace,
     }
 }
 

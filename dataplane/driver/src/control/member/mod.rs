@@ -22,7 +22,7 @@ use nm_flows::FlowSpec;
 use nm_messages as wire;
 
 use self::forms::{address, flow_spec, group_info, trace};
-pub use self::forms::{is_unavailable, link_spec, link_state};
+pub use self::forms::{impairments, is_unavailable, link_spec, link_state};
 use self::progress::Progress;
 use super::resolve::is_host_and_port;
 use crate::config::Secret;

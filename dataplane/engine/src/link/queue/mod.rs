@@ -56,7 +56,7 @@ impl Queue {
             ecn: spec.ecn,
             discipline: Discipline::TailDrop,
             scheduler: spec.scheduler.clone(),
-            order: Order::new(&spec.scheduler, map),
+            order: Order::new(&spec.scheduler, map.clone()),
             largest: 0,
             map,
             rng,
@@ -86,7 +86,7 @@ impl Queue {
             return;
         }
         self.scheduler = spec.scheduler.clone();
-        let old = std::mem::replace(&mut self.order, Order::new(&spec.scheduler, self.map));
+        let old = std::mem::replace(&mut self.order, Order::new(&spec.scheduler, self.map.clone()));
         for entry in old.into_entries() {
             self.order.push(entry);
         }
@@ -94,7 +94,7 @@ impl Queue {
 
     /// Removes all packets and returns them with the times of their arrival, in that order.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (Instant, Piece)> {
-        let old = std::mem::replace(&mut self.order, Order::new(&self.scheduler, self.map));
+        let old = std::mem::replace(&mut self.order, Order::new(&self.scheduler, self.map.clone()));
         old.into_entries().into_iter().map(|Entry { since, piece }| (since, piece))
     }
 

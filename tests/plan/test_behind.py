@@ -1,0 +1,32 @@
+"""Test what the plan says of networks behind nodes."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import plan, topology
+from orchestrator.errors import UsageError
+
+LINE = topology.loads(
+    "name: line\n"
+    "topology: {type: line, n_nodes: 3}\n"
+    "nodes:\n"
+    "  2: {prefixes: [192.168.60.0/24], sysctls: {net.ipv4.ip_forward: 0}}\n"
+    "  3: {prefixes: [192.168.50.0/24, 172.28.5.0/25]}\n"
+)
+
+
+def test_every_node_knows_the_networks_behind_all_nodes() -> None:
+    table = ("192.168.60.0/24 via 2", "192.168.50.0/24 via 3", "172.28.5.0/25 via 3")
+    assert {node.prefixes for node in plan.build(LINE).nodes} == {table}
+
+
+def test_a_node_with_networks_behind_it_forwards_unless_its_sysctls_say_otherwise() -> None:
+    found = [node.sysctls.get("net.ipv4.ip_forward") for node in plan.build(LINE).nodes]
+    assert found == [None, "0", "1"]
+
+
+def test_the_subnet_of_containers_may_not_overlap_a_network_behind_a_node() -> None:
+    with pytest.raises(UsageError, match=r"overlaps 172\.28\.5\.0/25, a prefix of node 3") as refused:
+        plan.build(LINE, backend="docker", subnet="172.28.5.0/24")
+    assert refused.value.id == "subnet.overlap"
