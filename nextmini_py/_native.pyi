@@ -385,8 +385,14 @@ class Simulation:
     def set_table(self, at_us: int, node: int, table: list[int]) -> None:
         """Plan the forwarding table of a node: the next hop by destination, 0 for none."""
 
-    def set_routes(self, at_us: int, node: int, routes: list[tuple[int, int, int, int, list[int]]]) -> None:
-        """Plan a node's part of explicit routes: source, destination, index, number of the pair's, hops."""
+    def set_routes(
+        self,
+        at_us: int,
+        node: int,
+        routes: list[tuple[int, int, int, float, list[int]]],
+        removed: list[tuple[int, int]],
+    ) -> None:
+        """Plan a node's part of explicit routes (source, destination, number, weight, hops)."""
 
     def add_chain(self, begin_ns: int) -> int:
         """Add a chain of rounds of flows that begins at a time, and return its number."""

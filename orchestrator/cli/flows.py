@@ -1,4 +1,4 @@
-"""Commands on user-space flows: `flow add`, `list`, `wait`, `stop` and `del`."""
+"""Commands on user-space flows: `flow add`, `list`, `wait`, `stop` and `del`; `routes` adds those on pins."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.common import LabOption, Output, OutputOption, emit, notify, table
+from orchestrator.cli.routes import register_pins
 
 if TYPE_CHECKING:
     from orchestrator.protocol.messages import FlowStatus
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     flow.command()(wait)
     flow.command()(stop)
     flow.command("del")(delete)
+    register_pins(flow)
     app.add_typer(flow, name="flow")
 
 

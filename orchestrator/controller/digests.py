@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 
 from orchestrator.impairment import LinkSpec
-from orchestrator.protocol.messages import Group, GroupRoute, Route
+from orchestrator.protocol.messages import Group, GroupRoute, Pin, Route
 
 __all__ = [
     "directory_version",
@@ -27,9 +27,13 @@ def table_digest(table: bytes) -> int:
     return _digest(table)
 
 
-def routes_version(table: int, routes: Iterable[Route]) -> int:
-    """Return the version of a node's routes: its table's digest and its explicit routes."""
-    rows = (f"{r.route_id},{r.src_node_id},{r.dst_node_id},{r.next_hops}" for r in routes)
+def routes_version(table: int, routes: Iterable[Route], pins: Iterable[Pin] = ()) -> int:
+    """Return the version of a node's routes: its table's digest, its explicit routes and its pins."""
+    rows = [f"{r.route_id},{r.src_node_id},{r.dst_node_id},{r.next_hops},{r.weight}" for r in routes]
+    rows += [
+        f"{p.pin_id},{p.src_node_id},{p.dst_node_id},{p.route_id},{p.protocol},{p.src_port},{p.dst_port}"
+        for p in pins
+    ]
     return _digest(f"{table};{';'.join(rows)}".encode())
 
 

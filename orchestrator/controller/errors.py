@@ -19,13 +19,19 @@ __all__ = [
     "LinkNotStored",
     "LinkUnknown",
     "NodeFaultInvalid",
+    "NodeNotActedOn",
     "NodeNotReady",
     "NodeNotStored",
     "NodeStopped",
     "NodeTaken",
     "NodeUnknown",
     "PartitionInvalid",
+    "PinInvalid",
+    "PinUnknown",
     "RouteInvalid",
+    "RouteNotApplied",
+    "RouteNotStored",
+    "RouteUnknown",
     "RunInvalid",
     "RunUnknown",
     "TreeForbidden",
@@ -55,6 +61,12 @@ class NodeFaultInvalid(BadRequest):
     """A node cannot be stopped, started, paused or resumed as it is."""
 
     id = "node.fault"
+
+
+class NodeNotActedOn(ProtocolError):
+    """What nodes shall be is recorded, but was not done to their processes."""
+
+    id = "node.not-done"
 
 
 class NodeNotReady(ProtocolError):
@@ -142,9 +154,39 @@ class TreeInvalid(BadRequest):
 
 
 class RouteInvalid(BadRequest):
-    """Edges that make no route."""
+    """Edges that make no route, or a weight that is none (`route.weight`)."""
 
     id = "route.invalid"
+
+
+class RouteUnknown(BadRequest):
+    """There is no explicit route of that number."""
+
+    id = "route.unknown"
+
+
+class RouteNotApplied(ProtocolError):
+    """A node has not confirmed a change of routes or pins in time."""
+
+    id = "route.not-applied"
+
+
+class RouteNotStored(ProtocolError):
+    """Postgres has not taken a change of routes or pins in time; it is lost if the controller ends first."""
+
+    id = "route.not-stored"
+
+
+class PinUnknown(BadRequest):
+    """There is no pin of that number."""
+
+    id = "pin.unknown"
+
+
+class PinInvalid(BadRequest):
+    """A pin that no flow can match."""
+
+    id = "pin.invalid"
 
 
 class RunInvalid(BadRequest):

@@ -1,8 +1,8 @@
 """Change links on request: what they do, and whether they are down; single links, and partitions of the lab.
 
 A link that is down in both directions is removed at both nodes at once; of one that is down in one direction,
-all packets that way are lost. Routes by shortest path avoid both; explicit routes and trees stay as they were
-set, and their packets are lost.
+all packets that way are lost. Routes by shortest path avoid both, and so do flows whose pair has another
+explicit route. A pair's only explicit route stays as it was set, as trees do, and its packets are lost.
 """
 
 from __future__ import annotations

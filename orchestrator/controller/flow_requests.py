@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import FlowInvalid, FlowsNotEnded, FlowUnknown, RunUnknown
-from orchestrator.controller.user_flows import MOST_AT_ONCE, UserFlows, route_number, status_of
+from orchestrator.controller.user_flows import MOST_AT_ONCE, UserFlows, no_route, status_of
 from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
@@ -80,7 +82,10 @@ class FlowRequests:
         await store.flushed()
         after = min(message.after, MOST)
         rows = await store.read_flows(ids, after, limit + 1, open_only=message.open_only)
-        now = [self._flows.open_flow(row.flow_id) or row for row in rows[:limit]]
+        now = [
+            replace(self._flows.open_flow(row.flow_id) or row, taken_route=row.taken_route)
+            for row in rows[:limit]
+        ]
         session.connection.reply(
             frame, m.FlowList(frame.id, tuple(status_of(row) for row in now), len(rows) > limit)
         )
@@ -136,11 +141,25 @@ class FlowRequests:
             rate_bps=request.rate_bps,
             weight=request.weight,
             transport=request.transport,
-            route_id=route_number(self._core.settings, request.src, request.dst, request.route),
+            route_id=self._route(request),
             origin=origin,
             tag=tag,
         )
         return [flow] * request.count
+
+    def _route(self, request: m.FlowRequest) -> int | None:
+        """Return the explicit route with the path that a request wants.
+
+        Raises:
+            RouteInvalid: There is none.
+        """
+        if request.route is None:
+            return None
+        wanted = set(pairwise(request.route))
+        for route in self._core.lab.explicit.of_pair(request.src, request.dst):
+            if set(route.edges) == wanted:
+                return route.route_id
+        raise no_route(request.src, request.dst, request.route, "`nm route list` shows those that there are")
 
     # Roles.
 

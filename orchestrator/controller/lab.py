@@ -31,7 +31,7 @@ from orchestrator.protocol.messages import (
     RemoveNode,
     StartUp,
 )
-from orchestrator.store import RouteRow
+from orchestrator.store import PinRow, RouteRow
 
 __all__ = ["Lab"]
 
@@ -47,6 +47,7 @@ class Lab(LabNodes):
         groups: Its groups.
         routes: Explicit routes.
         shortest_path: Whether everything else is routed by shortest path.
+        metric: What makes a path short, as declared: `hops`, `delay` or `inverse_rate`.
         was_ready: The lab was ready before this controller began.
         partition: The groups of the partition in force.
 
@@ -64,6 +65,7 @@ class Lab(LabNodes):
         routes: Iterable[RouteRow] = (),
         *,
         shortest_path: bool = True,
+        metric: str = "hops",
         was_ready: bool = False,
         partition: Sequence[Sequence[int]] = (),
     ) -> None:
@@ -72,7 +74,7 @@ class Lab(LabNodes):
         self.sides = {node: side for side, group in enumerate(partition) for node in group}
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
-        self._shortest_path = shortest_path
+        self._shortest_path, self._metric = shortest_path, metric
         self.explicit = ExplicitRoutes()
         self._tables: dict[int, tuple[bytes, int]] = {}
         self.wanted_routes: dict[int, WantedRoutes] = {}
@@ -272,10 +274,11 @@ class Lab(LabNodes):
 
         One that is wrong is left out and named in `problems`.
         """
-        touched = self.explicit.change(changed, self.registry.links, self.problems)
-        for node in touched:
-            self.wanted_routes.pop(node, None)
-        self._touch(*touched)
+        self._routes_touched(self.explicit.change(changed, self.registry.links, self.problems))
+
+    def change_pins(self, changed: Mapping[int, PinRow | None]) -> None:
+        """Add, replace or remove (None) pins by number; the sources of their flows get the differences."""
+        self._routes_touched(self.explicit.change_pins(changed))
 
     def group_changed(self, group_id: int) -> None:
         """A group, its members or its trees are not what they were."""
@@ -310,7 +313,8 @@ class Lab(LabNodes):
             reconcile.remember(self.registry.node(node_id), have, self.wanted_routes[node_id], self.registry)
         self._returned.clear()
         found: dict[int, list[Message]] = {}
-        for node_id in sorted(self._dirty):
+        # Where routes begin comes last: the nodes behind it know a route before it is taken.
+        for node_id in sorted(self._dirty, key=lambda each: (self.explicit.begin_at(each), each)):
             node = self.registry.node(node_id)
             if node.peer is None or node.wanted is Wanted.STOPPED:
                 continue
@@ -366,6 +370,11 @@ class Lab(LabNodes):
         self._dirty.update(node_ids)
         self._unready.update(node_ids)
 
+    def _routes_touched(self, touched: set[int]) -> None:
+        for node in touched:
+            self.wanted_routes.pop(node, None)
+        self._touch(*touched)
+
     def _changed(self, ends: tuple[int, int], *, paths: bool) -> None:
         self._touch(*ends)
         if paths:
@@ -385,13 +394,15 @@ class Lab(LabNodes):
             ids = [node.id for node in self.registry]
             usable = self.registry.usable()
             one_way = [(x.a, x.b) if x.down == "forward" else (x.b, x.a) for x in usable if x.down]
+            lengths = self.registry.lengths(self._metric)
             tables = (
-                next_hop_tables(ids, [(x.a, x.b) for x in usable], alive, one_way)
+                next_hop_tables(ids, [(x.a, x.b) for x in usable], alive, one_way, lengths)
                 if self._shortest_path
                 else dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
             )
             self._alive, self._paths_stale = alive, False
             self._groups_stale.update(group.id for group in self.groups)
+            self._routes_touched(self.explicit.set_carrying(self.registry.carrying(alive)))
             for node_id, table in tables.items():
                 old = self._tables.get(node_id)
                 if old is None or old[0] != table:
@@ -401,8 +412,8 @@ class Lab(LabNodes):
         if len(self.wanted_routes) < len(self._tables):
             for node_id, (table, digest) in self._tables.items():
                 if node_id not in self.wanted_routes:
-                    own = self.explicit.of_node(node_id)
-                    self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own)
+                    own, pins = self.explicit.of_node(node_id), self.explicit.pins_of_node(node_id)
+                    self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own, pins)
 
     def _refresh_groups(self) -> None:
         if not self._groups_stale:

@@ -16,10 +16,12 @@ from orchestrator.controller import restore
 from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import LabChangeInvalid, LinkNotApplied
+from orchestrator.controller.explicit_routes import OF_FILE
 from orchestrator.controller.group_changes import change_member, delete_group, set_trees
 from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force
 from orchestrator.controller.node_handler import node_row
 from orchestrator.controller.registry import Link, Node, Wanted, pair
+from orchestrator.controller.route_changes import forget_pins
 from orchestrator.controller.user_flows import UserFlows
 from orchestrator.errors import StoreUnavailable
 from orchestrator.protocol import Frame, Message
@@ -208,8 +210,8 @@ class LabChanges:
             await self._flows.remove(flows)
         self._remove_uses(uses, cause)
         core.settings = new
-        by_sql = {n for n, row in lab.explicit.rows.items() if row.origin == "sql"}
-        routes = {n: row for n, row in change.routes.items() if n not in by_sql}
+        stated = {n for n, row in lab.explicit.rows.items() if row.origin not in OF_FILE}
+        routes = {n: row for n, row in change.routes.items() if n not in stated}
         lab.change_routes(dict.fromkeys(routes))  # first, for nodes on their old ways may go
         removed = {
             ends: None for ends in lab.registry.links if ends in change.links and change.links[ends] is None
@@ -266,6 +268,7 @@ class LabChanges:
         routes = [use.id for use in uses if use.kind == "route" and isinstance(use.id, int)]
         core.lab.change_routes(dict.fromkeys(routes))
         core.store.lab.drop_routes(routes)
+        forget_pins(core)
         for use in uses:
             group_id, _, part = str(use.id).partition("/")
             if use.kind == "group":
@@ -312,6 +315,7 @@ class LabChanges:
         core.store.lab.declare_again("routes", [(number,) for number in routes])
         core.store.lab.drop_routes([number for number in routes if number not in kept])
         core.store.lab.save_routes(kept.values())
+        forget_pins(core)
 
     # Waiting.
 

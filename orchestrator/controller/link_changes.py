@@ -19,9 +19,11 @@ __all__ = [
     "check_traces_fit",
     "link_row",
     "put_in_force",
+    "routes_versions",
     "set_link_spec",
     "starts_of",
     "unnoticed",
+    "unrouted_node",
 ]
 
 APPLY_LIMIT = 5.0
@@ -158,14 +160,14 @@ async def put_in_force(
     for link in links:
         core.lab.problems.pop(link_row_key(link.a, link.b), None)  # the row is written again
     core.store.lab.save_links([link_row(link) for link in links], refused.append)
-    before = _routes_versions(core)
+    before = routes_versions(core)
     core.pump()
     pending = list(links)
 
     def unrouted() -> str:
         # Routes change once more when links have come up.
-        now = _routes_versions(core).items()
-        return _unrouted(core, [node_id for node_id, version in now if before.get(node_id) != version])
+        now = routes_versions(core).items()
+        return unrouted_node(core, [node_id for node_id, version in now if before.get(node_id) != version])
 
     def in_force() -> bool:
         # What was once in force is not looked at again: there may be very many links.
@@ -240,12 +242,12 @@ def _answers(node: Node) -> bool:
     return node.peer is not None and node.wanted is Wanted.RUNNING
 
 
-def _routes_versions(core: Core) -> dict[int, int | None]:
+def routes_versions(core: Core) -> dict[int, int | None]:
     """Return the versions of the routes that nodes should have."""
     return {node.id: core.lab.wanted_routes_version(node.id) for node in core.lab.registry}
 
 
-def _unrouted(core: Core, node_ids: Collection[int]) -> str:
+def unrouted_node(core: Core, node_ids: Collection[int]) -> str:
     """Return which of these nodes, if it is there, has not confirmed its routes, and why; empty if none."""
     for node_id in node_ids:
         node = core.lab.registry.node(node_id)

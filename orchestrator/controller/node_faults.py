@@ -13,11 +13,15 @@ from typing import Any
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import NodeFaultInvalid, NodeNotReady, NodeNotStored, RunInvalid
 from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT
+from orchestrator.controller.node_actions import NodeActions
 from orchestrator.controller.registry import Node, NodeStates, Wanted
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
 
 __all__ = ["NodeFaults", "require_running"]
+
+ACT_LIMIT = 15.0
+"""Seconds that nodes may take to be ready or gone after their processes were acted on."""
 
 _ACTIONS = {
     "kill": (Wanted.STOPPED, "node.killed"),
@@ -34,18 +38,45 @@ class NodeFaults:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._actions = NodeActions(core.settings)
         self.handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
             m.NodeFault: self._node_fault,
             m.WaitNodes: self._wait_nodes,
         }
 
     async def _node_fault(self, session: Session, frame: Frame, message: m.NodeFault) -> None:
-        core = self._core
-        if message.do not in _ACTIONS:
-            text = f"`{message.do[:20]}` is nothing that is done to a node"
-            raise NodeFaultInvalid(text, hint=f"one of {', '.join(_ACTIONS)}")
-        wanted, event = _ACTIONS[message.do]
         nodes = self._checked(message)
+        changed = await self.change(message, nodes)
+        ids = [node.id for node in changed]
+        already = [node.id for node in nodes if node not in changed]
+        session.connection.ack(frame, {"changed": ids, "already": already})
+
+    def check(self, message: m.NodeFault) -> None:
+        """Check a request without carrying it out.
+
+        Raises:
+            NodeUnknown: There is no node of a number.
+            NodeFaultInvalid: It cannot be done.
+        """
+        nodes = self._checked(message)
+        if message.act:
+            self._actions.require(message.do, [node.id for node in nodes])
+
+    async def change(self, message: m.NodeFault, nodes: Sequence[Node] | None = None) -> list[Node]:
+        """Carry a request out; return the nodes for which it is a change.
+
+        Raises:
+            NodeUnknown: There is no node of a number.
+            NodeFaultInvalid: It cannot be done; nothing is changed.
+            NodeNotStored: Postgres has not taken it.
+            NodeNotActedOn: It is recorded, and not done to their processes.
+            NodeNotReady: They are not so in time.
+        """
+        core = self._core
+        nodes = self._checked(message) if nodes is None else nodes
+        wanted, event = _ACTIONS[message.do]
+        if message.act:
+            self._actions.require(message.do, [node.id for node in nodes])
         changed = [node for node in nodes if core.lab.set_wanted(node.id, wanted)]
         for node in changed:
             core.events.add(event, node.id, {"cause": message.cause[:MAX_CAUSE]})
@@ -58,9 +89,21 @@ class NodeFaults:
                 f"what nodes shall be is not stored: Postgres has not taken it in {STORE_LIMIT:g} s",
                 hint="it is kept when Postgres is back, and lost if the controller ends before",
             )
-        ids = [node.id for node in changed]
-        already = [node.id for node in nodes if node not in changed]
-        session.connection.ack(frame, {"changed": ids, "already": already})
+        if message.act:
+            await self._act(message.do, nodes)
+        return changed
+
+    async def _act(self, do: str, nodes: Sequence[Node]) -> None:
+        """Do it to the processes of nodes, and wait until they are so.
+
+        Raises:
+            NodeNotActedOn: It was not done.
+            NodeNotReady: They are not so in time.
+        """
+        await self._actions.act(do, [node.id for node in nodes])
+        if not await self._core.wait_until(lambda: all(_is_as_wanted(node) for node in nodes), ACT_LIMIT):
+            late = [node for node in nodes if not _is_as_wanted(node)]
+            raise NodeNotReady(self._why(late, ACT_LIMIT))
 
     async def _wait_nodes(self, session: Session, frame: Frame, message: m.WaitNodes) -> None:
         core = self._core
@@ -81,6 +124,9 @@ class NodeFaults:
             NodeUnknown: There is no node of a number.
             NodeFaultInvalid: There is none, or one of them cannot be asked for that.
         """
+        if message.do not in _ACTIONS:
+            text = f"`{message.do[:20]}` is nothing that is done to a node"
+            raise NodeFaultInvalid(text, hint=f"one of {', '.join(_ACTIONS)}")
         nodes = [self._core.lab.registry.node(node_id) for node_id in dict.fromkeys(message.nodes)]
         if not nodes:
             raise NodeFaultInvalid("no node is named")

@@ -136,20 +136,35 @@ class OperatorHandler:
         def ready() -> bool:
             return readiness.passed and readiness.is_settled()
 
+        def decided() -> bool:
+            return ready() or bool(self._refusals())
+
         progress = spawn(self._show_progress(session), name="progress of readiness")
         try:
-            in_time = await core.wait_until(ready, message.timeout_ms / 1000)
+            await core.wait_until(decided, message.timeout_ms / 1000)
         finally:
             progress.cancel()
-        if in_time:
+        if ready():
             session.connection.reply(frame, self.status(frame.id))
             return
+        if refusals := self._refusals():
+            more = f" and {len(refusals) - 5} more" if len(refusals) > 5 else ""
+            text = "; ".join(refusals[:5])
+            raise LabNotReady(f"the lab cannot become ready: {text}{more}")
         waiting = readiness.waiting(5)
         done, total = readiness.counts()
         text = "; ".join(f"node {node}: {why}" for node, why in waiting.items())
         limit = message.timeout_ms / 1000
         more = f" and {total - done - len(waiting)} more" if total - done > len(waiting) else ""
         raise LabNotReady(f"{done} of {total} nodes are ready after {limit:g} s ({text}{more})")
+
+    def _refusals(self) -> list[str]:
+        """Return what keeps nodes from becoming ready that was refused again when it was repeated."""
+        found = []
+        for node in self._core.lab.readiness.unready():
+            again = self._core.retries.refused_again(node.id)
+            found += [f"node {node.id}: {why}" for what, why in node.problems.items() if what in again]
+        return found
 
     async def _show_progress(self, session: Session) -> None:
         readiness, shown = self._core.lab.readiness, None

@@ -91,12 +91,17 @@ class Readiness:
     def waiting(self, limit: int = 20) -> dict[int, str]:
         """Return the first nodes that are not ready, each with what it waits for."""
         found: dict[int, str] = {}
+        for node in self.unready():
+            found[node.id] = self.missing(node) or "a moment"
+            if len(found) >= limit:
+                break
+        return found
+
+    def unready(self) -> Iterator[Node]:
+        """Return the nodes that are waited for and not ready."""
         for node in self._counting():
             if node.state is not NodeStates.READY or node.expected_back:
-                found[node.id] = self.missing(node) or "a moment"
-                if len(found) >= limit:
-                    break
-        return found
+                yield node
 
     def counts(self) -> tuple[int, int]:
         """Return how many nodes are ready, and how many count."""

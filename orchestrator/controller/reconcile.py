@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from orchestrator.controller.digests import link_base, link_version, routes_version, trees_version
 from orchestrator.controller.registry import Node, Registry
@@ -19,6 +20,7 @@ from orchestrator.protocol.messages import (
     InstallGroupRoutes,
     InstallRoutes,
     Message,
+    Pin,
     RemoveNode,
     Route,
     SetLink,
@@ -44,13 +46,21 @@ class WantedRoutes:
     table: bytes
     table_digest: int
     explicit: Mapping[int, Route]
+    pins: Mapping[int, Pin]
     version: int
 
     @classmethod
-    def make(cls, table: bytes, table_digest: int, explicit: Mapping[int, Route]) -> WantedRoutes:
+    def make(
+        cls,
+        table: bytes,
+        table_digest: int,
+        explicit: Mapping[int, Route],
+        pins: Mapping[int, Pin] = MappingProxyType({}),
+    ) -> WantedRoutes:
         """Return them with their version."""
-        ordered = dict(sorted(explicit.items()))
-        return cls(table, table_digest, ordered, routes_version(table_digest, ordered.values()))
+        ordered, pins = dict(sorted(explicit.items())), dict(sorted(pins.items()))
+        version = routes_version(table_digest, ordered.values(), pins.values())
+        return cls(table, table_digest, ordered, pins, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ def remember(node: Node, have: Have, wanted: WantedRoutes, registry: Registry) -
     sent = node.sent_state
     if have.routes is not None and have.routes == wanted.version:
         sent.table = wanted.table_digest
-        sent.routes = dict(wanted.explicit)
+        sent.routes, sent.pins = dict(wanted.explicit), dict(wanted.pins)
         sent.routes_version = sent.routes_confirmed = wanted.version
     should = wanted_links(node, registry)
     for remote, version in have.links.items():
@@ -93,11 +103,14 @@ def routes(node: Node, wanted: WantedRoutes) -> list[Message]:
     table = None if sent.table == wanted.table_digest else wanted.table
     changed = [route for route_id, route in wanted.explicit.items() if sent.routes.get(route_id) != route]
     gone = [] if fresh else [route_id for route_id in sent.routes if route_id not in wanted.explicit]
+    pins = [pin for pin_id, pin in wanted.pins.items() if sent.pins.get(pin_id) != pin]
+    unpinned = [] if fresh else [pin_id for pin_id in sent.pins if pin_id not in wanted.pins]
     sent.table = wanted.table_digest
-    sent.routes = dict(wanted.explicit)
+    sent.routes, sent.pins = dict(wanted.explicit), dict(wanted.pins)
     sent.routes_version = wanted.version
     sent.routes_confirmed = None
-    message = InstallRoutes(wanted.version, table, tuple(changed), tuple(sorted(gone)), fresh)
+    change = (tuple(changed), tuple(sorted(gone)), fresh, tuple(pins), tuple(sorted(unpinned)))
+    message = InstallRoutes(wanted.version, table, *change)
     sent.latest[about(message)] = message
     return [message]
 
@@ -134,7 +147,7 @@ def refused(node: Node, message: Message, why: str) -> bool:
     node.problems[about(message)] = problem
     if isinstance(message, InstallRoutes):
         sent.table = sent.routes_version = sent.routes_confirmed = None
-        sent.routes = {}
+        sent.routes, sent.pins = {}, {}
     elif isinstance(message, AddNode):
         # Changes that were sent since have no link to change: they will be refused as well.
         if message.remote_node_id in sent.links:

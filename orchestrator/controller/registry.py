@@ -6,15 +6,25 @@ Bookkeeping only: `reconcile` decides about messages, and nothing here reads a c
 from __future__ import annotations
 
 import hmac
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.controller.errors import LinkUnknown, NodeTaken, NodeUnknown
-from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.impairment import PLAIN, LinkSpec, link_length
 from orchestrator.protocol.messages import StartUp
 
-__all__ = ["LINK_ROW", "Link", "Node", "NodeStates", "Registry", "Wanted", "link_row_key", "pair"]
+__all__ = [
+    "LINK_ROW",
+    "Link",
+    "Node",
+    "NodeStates",
+    "Registry",
+    "Wanted",
+    "link_lengths",
+    "link_row_key",
+    "pair",
+]
 
 LINK_ROW = "row of link "
 """The prefix of the keys of problems with rows of links."""
@@ -55,6 +65,7 @@ class SentState:
     settings: bool = False
     table: int | None = None
     routes: dict[int, object] = field(default_factory=dict)
+    pins: dict[int, object] = field(default_factory=dict)
     routes_version: int | None = None
     routes_confirmed: int | None = None
     links: dict[int, tuple[int, int]] = field(default_factory=dict)  # remote → (base, version)
@@ -378,6 +389,17 @@ class Registry:
         """Return the links that routes may use, in one direction at least."""
         return [link for link in self._links.values() if self.exists(link) and not link.coming_up]
 
+    def lengths(self, metric: str) -> dict[tuple[int, int], int] | None:
+        """Return the declared lengths of links, as (from, to); None where every link is one hop."""
+        return link_lengths(self._links.values(), metric)
+
+    def carrying(self, alive: Collection[int]) -> frozenset[tuple[int, int]]:
+        """Return the directions of links, as (from, to), in which living nodes carry packets."""
+        links = [link for link in self.usable() if link.a in alive and link.b in alive]
+        forward = ((link.a, link.b) for link in links if link.carries_from(link.a))
+        backward = ((link.b, link.a) for link in links if link.carries_from(link.b))
+        return frozenset((*forward, *backward))
+
     def reached(self, node_id: int) -> list[int]:
         """Return the neighbours to which packets from a node are carried."""
         near = ((each, self._links[pair(node_id, each)]) for each in self.neighbours(node_id))
@@ -411,3 +433,14 @@ class Registry:
 def pair(a: int, b: int) -> tuple[int, int]:
     """Return a link's ends with the lesser first."""
     return (a, b) if a < b else (b, a)
+
+
+def link_lengths(links: Iterable[Link], metric: str) -> dict[tuple[int, int], int] | None:
+    """Return the declared lengths of links, as (from, to); None where every link is one hop."""
+    if metric == "hops":
+        return None
+    found: dict[tuple[int, int], int] = {}
+    for link in links:
+        found[link.a, link.b] = link_length(link.forward, metric)
+        found[link.b, link.a] = link_length(link.backward, metric)
+    return found

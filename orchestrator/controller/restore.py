@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from orchestrator.controller.explicit_routes import COMPUTED, OF_FILE
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import (
@@ -20,7 +21,7 @@ from orchestrator.controller.registry import (
     link_row_key,
     pair,
 )
-from orchestrator.settings.controller import ControllerSettings, LinkEntry, NodeEntry
+from orchestrator.settings.controller import ControllerSettings, LinkEntry, NodeEntry, RouteEntry
 from orchestrator.store import GroupRow, LabRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
 __all__ = [
@@ -69,9 +70,12 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         groups,
         _routes(settings, found),
         shortest_path=settings.routing == "shortest_path",
+        metric=settings.metric,
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
     )
+    lab.change_pins({pin.pin_id: pin for pin in found.pins})
+    lab.change_pins(dict.fromkeys(lab.explicit.orphaned_pins()))  # the file may have changed
     for row in found.links:
         if row.refusal and (row.a, row.b) not in registry.links:
             problems[link_row_key(row.a, row.b)] = _refused(row, "is left out")
@@ -92,6 +96,7 @@ def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) 
     old_links = {(row.a, row.b): row for row in found.links}
     store.lab.drop_links([ends for ends, row in old_links.items() if ends not in links and not row.refusal])
     store.lab.save_links([row for ends, row in links.items() if old_links.get(ends) != row])
+    store.lab.drop_pins([pin.pin_id for pin in found.pins if pin.pin_id not in lab.explicit.pins])
     routes = {row.route_id: row for row in _routes(settings, found)}
     old_routes = {row.route_id: row for row in found.routes}
     store.lab.drop_routes([route_id for route_id in old_routes if route_id not in routes])
@@ -226,13 +231,17 @@ def link_from(row: LinkRow) -> Link:
     )
 
 
+def _origin(entry: RouteEntry) -> str:
+    return COMPUTED if entry.computed else "file"
+
+
 def _routes(settings: ControllerSettings, found: Snapshot) -> list[RouteRow]:
     declared = {
-        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges))
+        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges), _origin(entry), entry.weight)
         for number, entry in enumerate(settings.routes, start=1)
         if number not in found.deleted_routes
     }
-    changed = {row.route_id: row for row in found.routes if row.origin == "sql"}
+    changed = {row.route_id: row for row in found.routes if row.origin not in OF_FILE}
     return list({**declared, **changed}.values())
 
 

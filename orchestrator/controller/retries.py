@@ -37,11 +37,17 @@ def _later(seconds: float, call: Callable[[], None]) -> Timer:
 
 @dataclass(slots=True)
 class _Waiting:
-    """The refused commands of one node with their versions, and the time of the next attempt."""
+    """The refused commands of one node with their versions, and the time of the next attempt.
+
+    Attributes:
+        repeated: They were sent again.
+        again: Those that were refused again then.
+    """
 
     backoff: Backoff
     versions: dict[str, int] = field(default_factory=dict)
     repeated: bool = False
+    again: set[str] = field(default_factory=set)
     timer: Timer | None = None
 
 
@@ -72,8 +78,11 @@ class Retries:
         """Record a refusal; another version than before resets the back-off."""
         backoff = Backoff(FIRST_DELAY_S, MAX_DELAY_S, factor=2.0, draw=self._draw)
         waiting = self._waiting.setdefault(node_id, _Waiting(backoff))
+        if waiting.repeated and waiting.versions.get(about) == version:
+            waiting.again.add(about)
         if waiting.versions.get(about) != version:
             waiting.versions[about] = version
+            waiting.again.discard(about)
             if waiting.repeated:
                 waiting.backoff.reset()
                 if waiting.timer is not None:
@@ -87,8 +96,14 @@ class Retries:
         waiting = self._waiting.get(node_id)
         if waiting is not None:
             waiting.versions.pop(about, None)
+            waiting.again.discard(about)
             if not waiting.versions:
                 self.forget(node_id)
+
+    def refused_again(self, node_id: int) -> frozenset[str]:
+        """Return what a node has refused, and again when it was repeated: it is unlikely to pass."""
+        waiting = self._waiting.get(node_id)
+        return frozenset(waiting.again) if waiting is not None else frozenset()
 
     def forget(self, node_id: int) -> None:
         """Cancel all retries of a node: it refuses nothing, or registers again and gets everything then."""

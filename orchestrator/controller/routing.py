@@ -10,7 +10,7 @@ equal-cost paths share the load. Every hop reduces the distance, so no choice ca
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.controller.errors import RouteInvalid, TreeInvalid
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Edge", "Edges", "check_route", "check_tree", "children", "next_hop_tables", "shortest_path_tree"]
+__all__ = [
+    "Edge",
+    "Edges",
+    "check_route",
+    "check_tree",
+    "children",
+    "leads_to",
+    "next_hop_tables",
+    "shortest_path_tree",
+]
 
 Edge = tuple[int, int]
 Edges = tuple[Edge, ...]
@@ -30,6 +39,7 @@ def next_hop_tables(
     links: Iterable[Edge],
     alive: Collection[int],
     blocked: Collection[Edge] = (),
+    lengths: Mapping[Edge, int] | None = None,
 ) -> dict[int, bytes]:
     """Return each node's table: next-hop ids as little-endian `u32`, indexed by destination id, 0 for none.
 
@@ -39,6 +49,7 @@ def next_hop_tables(
         alive: Nodes that can carry traffic; the others are neither crossed nor reached, but a node that is
             away still has a table, for when it is back.
         blocked: Directions of links that carry nothing, as (from, to).
+        lengths: The length of each direction of a link, as (from, to), from 1; without it a link is one hop.
     """
     import numpy as np
 
@@ -57,12 +68,20 @@ def next_hop_tables(
     for start, end in blocked:
         if start in place and end in place:
             neighbours[place[start]].remove(place[end])
-    distances = _distances(len(ids), neighbours, directed=bool(blocked))
+    steps = None
+    if lengths is None:
+        distances = _distances(len(ids), neighbours, directed=bool(blocked))
+    else:
+        steps = [
+            [lengths[int(ids[a]), int(ids[b])] for b in sorted(near)] for a, near in enumerate(neighbours)
+        ]
+        distances = _weighted_distances(neighbours, steps)
     columns = np.arange(len(ids))
     for source, near in enumerate(neighbours):
         if near:
             table = np.zeros(size, dtype="<u4")
-            table[ids] = _row(source, np.array(sorted(near)), distances, ids, columns)
+            step = np.array(steps[source], dtype=np.float64) if steps else None
+            table[ids] = _row(source, np.array(sorted(near)), distances, ids, columns, step)
             tables[int(ids[source])] = table.tobytes()
     return tables
 
@@ -80,16 +99,45 @@ def _distances(size: int, neighbours: list[list[int]], *, directed: bool) -> NDA
     return found
 
 
-def _row(source: int, near: NDArray[Any], distances: Any, ids: Any, columns: Any) -> NDArray[np.uint32]:
+def _weighted_distances(neighbours: Sequence[Sequence[int]], steps: Sequence[Sequence[int]]) -> NDArray[Any]:
+    """Return the distances between all nodes; infinite where there is no path. Whole numbers stay exact."""
+    import numpy as np
+    import rustworkx
+
+    size = len(neighbours)
+    graph: Any = rustworkx.PyDiGraph(multigraph=False)
+    graph.add_nodes_from(range(size))
+    edges = zip(neighbours, steps, strict=True)
+    graph.add_edges_from(
+        [
+            (a, b, float(step))
+            for a, (near, own) in enumerate(edges)
+            for b, step in zip(sorted(near), own, strict=True)
+        ]
+    )
+    distances = np.full((size, size), np.inf)
+    np.fill_diagonal(distances, 0.0)
+    for node, found in rustworkx.all_pairs_dijkstra_path_lengths(graph, float).items():
+        distances[node, list(found.keys())] = list(found.values())
+    return distances
+
+
+def _row(
+    source: int, near: NDArray[Any], distances: Any, ids: Any, columns: Any, step: NDArray[Any] | None = None
+) -> NDArray[np.uint32]:
     """Return the next hop from one node to each, 0 where there is none."""
     import numpy as np
 
-    if len(near) == len(ids) - 1:  # linked to all, as in a full mesh
+    if step is None and len(near) == len(ids) - 1:  # linked to all, as in a full mesh
         direct: NDArray[np.uint32] = np.where(columns == source, 0, ids).astype(np.uint32)
         return direct
-    # closer[i, d]: neighbour i is one hop closer to d than we are.
-    closer = distances[near] == distances[source] - 1
-    closer &= distances[source] > 0
+    # closer[i, d]: neighbour i is closer to d than we are, by just the length of the link to it.
+    if step is None:
+        closer = distances[near] == distances[source] - 1
+        closer &= distances[source] > 0
+    else:
+        closer = distances[near] + step[:, None] == distances[source]
+        closer &= (distances[source] > 0) & np.isfinite(distances[source])
     counts = closer.sum(axis=0)
     reachable = counts > 0
     # The k-th of the candidates, where k rotates with both ends.
@@ -207,6 +255,11 @@ def check_route(source: int, target: int, edges: Edges, links: Collection[Edge])
                 queue.append(end)
     if seen < len(set(edges)):
         raise RouteInvalid(f"{name} has a loop")
+
+
+def leads_to(source: int, target: int, edges: Iterable[Edge]) -> bool:
+    """Tell whether directed edges lead from one node to another."""
+    return target in _reached(source, edges)
 
 
 def _reached(source: int, edges: Iterable[Edge]) -> set[int]:

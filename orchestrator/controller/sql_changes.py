@@ -20,8 +20,18 @@ from orchestrator.controller.groups import Group, TreeSpec
 from orchestrator.controller.link_changes import check_traces_fit, link_row
 from orchestrator.controller.registry import Link, Wanted, link_row_key
 from orchestrator.controller.routing import check_route, check_tree
+from orchestrator.controller.sql_wanted import SqlWanted
 from orchestrator.errors import NmError, StoreUnavailable
-from orchestrator.store import Changed, GroupRow, LinkRow, RouteRow, SqlChange, TreeRow, preload
+from orchestrator.store import (
+    Changed,
+    GroupRow,
+    LinkRow,
+    RouteRow,
+    SqlChange,
+    TreeRow,
+    WantedRow,
+    preload,
+)
 from orchestrator.tasks import spawn
 
 __all__ = ["SqlChanges"]
@@ -56,7 +66,7 @@ class _Refusal:
     key: Key
     error: str
     reason: str
-    before: LinkRow | RouteRow | GroupRow | TreeRow | None
+    before: LinkRow | RouteRow | GroupRow | TreeRow | WantedRow | None
 
 
 class SqlChanges:
@@ -64,6 +74,7 @@ class SqlChanges:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._wanted = SqlWanted(core)
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._first = True  # what is in memory was read from these rows themselves, when the controller began
@@ -86,6 +97,7 @@ class SqlChanges:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._wanted.close()
 
     def _load(self) -> None:
         spawn(asyncio.to_thread(preload), name="import of what reads words of links")
@@ -130,6 +142,9 @@ class SqlChanges:
     def _apply(self, changed: Changed) -> None:
         core = self._core
         refusals = [*self._links(changed), *self._routes(changed), *self._groups(changed)]
+        for node_id, error, reason, row in self._wanted.take(changed, first=self._first):
+            refusals.append(_Refusal("nodes", (node_id,), error, reason, row))
+        self._pins(changed)
         if core.lab.has_changes:
             core.pump()
         for change in changed.changes:
@@ -226,6 +241,13 @@ class SqlChanges:
             wanted[route_id] = row
         lab.change_routes(wanted)
         return refusals
+
+    def _pins(self, changed: Changed) -> None:
+        """Take pins as they are: the database has judged them. With a route that was refused go its pins."""
+        lab = self._core.lab
+        wanted = {key[0]: changed.pins.get(key) for key in changed.keys("flow_pins")}
+        known = lab.explicit.rows
+        lab.change_pins({pin: row if row and row.route_id in known else None for pin, row in wanted.items()})
 
     # Groups.
 

@@ -27,7 +27,7 @@ from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store import FlowRow, NewFlow, RowRefused
 from orchestrator.tasks import spawn
 
-__all__ = ["MOST_AT_ONCE", "UserFlows", "route_number", "status_of"]
+__all__ = ["MOST_AT_ONCE", "UserFlows", "no_route", "status_of"]
 
 MOST_AT_ONCE = 10_000
 """Flows that one request may start; the file has the same bound."""
@@ -262,12 +262,9 @@ class UserFlows:
         pinned = [
             row for row in self._table.to_be_added(node) if row.route_id is not None and row.src == node
         ]
-        if pinned and self._core.lab.has_changes:
-            self._core.pump()
         for row in pinned:
-            wanted = self._core.lab.wanted_routes.get(node)
-            route = wanted.explicit.get(row.route_id or 0) if wanted is not None else None
-            if route is None or (route.src_node_id, route.dst_node_id) != (row.src, row.dst):
+            usable = self._core.lab.explicit.of_pair(row.src, row.dst)
+            if row.route_id not in {route.route_id for route in usable}:
                 why = f"there is no explicit route {row.route_id} from node {row.src} to node {row.dst}"
                 self._table.fail(row.flow_id, why, self._now_us())
 
@@ -396,6 +393,7 @@ def status_of(row: FlowRow) -> m.FlowStatus:
         route_id=row.route_id,
         start_us=row.start_us,
         finish_us=row.finish_us,
+        taken_route=row.taken_route,
     )
 
 
@@ -410,13 +408,13 @@ def _of_file(core: Core) -> Iterator[NewFlow]:
             rate_bps=entry.rate_bps,
             weight=entry.weight,
             transport=entry.transport,
-            route_id=route_number(core.settings, entry.src, entry.dst, entry.route),
+            route_id=_route_number(core.settings, entry.src, entry.dst, entry.route),
             origin="file",
         )
         yield from [flow] * entry.count
 
 
-def route_number(settings: ControllerSettings, src: int, dst: int, path: Sequence[int] | None) -> int | None:
+def _route_number(settings: ControllerSettings, src: int, dst: int, path: Sequence[int] | None) -> int | None:
     """Return the explicit route of the file with this path; None without a path.
 
     Raises:
@@ -428,13 +426,14 @@ def route_number(settings: ControllerSettings, src: int, dst: int, path: Sequenc
     for number, route in enumerate(settings.routes, start=1):
         if (route.src, route.dst, frozenset(route.edges)) == (src, dst, wanted):
             return number
+    raise no_route(src, dst, path, "`routes:` of the topology file has them")
+
+
+def no_route(src: int, dst: int, path: Sequence[int], hint: str) -> RouteInvalid:
+    """Return the error that no explicit route has a path."""
     shown = " → ".join(map(str, path))
-    raise RouteInvalid(
-        f"there is no explicit route {shown} from node {src} to node {dst}",
-        id="flow.route",
-        found=shown,
-        hint="`routes:` of the topology file has them",
-    )
+    text = f"there is no explicit route {shown} from node {src} to node {dst}"
+    return RouteInvalid(text, id="flow.route", found=shown, hint=hint)
 
 
 def _settle(future: asyncio.Future[list[int]], value: list[int] | Exception) -> None:

@@ -183,7 +183,12 @@ class Host(Protocol):
         """
 
     async def change_nodes(
-        self, directory: LabDirectory, state: LabState, removed: Collection[int], progress: Progress
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        removed: Collection[int],
+        services: Collection[str],
+        progress: Progress,
     ) -> LabState:
         """Make the nodes of a running lab those of its files and its state; the others are not touched.
 
@@ -193,6 +198,8 @@ class Host(Protocol):
             directory: The lab's folder, with the files of the new nodes.
             state: Its state, with the new nodes and without the removed ones.
             removed: Nodes that are no more; they were stopped.
+            services: Services, as `3/redis`, that are no more or are others now: those that run end, and
+                `start_services` starts them as the files say.
             progress: Told what is waited for.
 
         Returns:

@@ -13,9 +13,12 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import write_whole
 from orchestrator.errors import UsageError
 
-__all__ = ["RUNNING", "read", "record", "require_running"]
+__all__ = ["AFTER", "RUNNING", "read", "record", "require_running"]
 
 RUNNING = "running"
+
+AFTER = {"kill": "stopped", "stop": "stopped", "start": RUNNING, "pause": "paused", "unpause": RUNNING}
+"""What a node is after each action."""
 
 
 def read(directory: LabDirectory) -> dict[int, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from orchestrator.fields.kinds import (
     NONE,
+    ROUTE_WEIGHTS,
     Anything,
     Boolean,
     Choice,
@@ -18,6 +19,7 @@ from orchestrator.fields.kinds import (
     MapOf,
     Number,
     OrNone,
+    RouteWeight,
     Text,
     Unit,
 )
@@ -25,6 +27,7 @@ from orchestrator.fields.table import Field, OneOfTables, ShortOrTable, Table
 
 __all__ = [
     "NONE",
+    "ROUTE_WEIGHTS",
     "Anything",
     "Boolean",
     "Choice",
@@ -36,6 +39,7 @@ __all__ = [
     "Number",
     "OneOfTables",
     "OrNone",
+    "RouteWeight",
     "ShortOrTable",
     "Table",
     "Text",

@@ -16,6 +16,7 @@ from orchestrator.source import Problems, Value
 
 __all__ = [
     "NONE",
+    "ROUTE_WEIGHTS",
     "Anything",
     "Boolean",
     "Choice",
@@ -25,12 +26,16 @@ __all__ = [
     "MapOf",
     "Number",
     "OrNone",
+    "RouteWeight",
     "Text",
     "Unit",
     "printable",
 ]
 
 _Read = TypeVar("_Read")
+
+ROUTE_WEIGHTS = (0.001, 1_000_000.0)
+"""The least and the greatest weight of one of several routes of a pair."""
 
 NONE = "none"
 """The word that takes away what a default gave."""
@@ -103,6 +108,13 @@ class Number(Kind):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "number", "minimum": self.least, "maximum": self.most}
+
+
+class RouteWeight(Number):
+    """The weight of one of several routes of a pair, the same in files, requests and SQL (migration 0010)."""
+
+    def __init__(self) -> None:
+        super().__init__(*ROUTE_WEIGHTS, expected="a number greater than 0")
 
 
 class Boolean(Kind):

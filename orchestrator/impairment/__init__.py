@@ -19,6 +19,7 @@ direction is bounded in any case (`docs/concepts/emulation.md`).
 
 from __future__ import annotations
 
+from orchestrator.impairment.metric import METRICS, link_length
 from orchestrator.impairment.quantiles import moments
 from orchestrator.impairment.rules import (
     CLASS_KEYS,
@@ -45,6 +46,7 @@ __all__ = [
     "CLASS_KEYS",
     "DISTRIBUTIONS",
     "FIELDS",
+    "METRICS",
     "MOST_QUANTILES",
     "MOST_TRACE_BYTES",
     "MOST_WEIGHTS",
@@ -56,6 +58,7 @@ __all__ = [
     "Impossible",
     "LinkSpec",
     "check_traces",
+    "link_length",
     "moments",
     "trace_contents",
     "trace_from_text",

@@ -28,6 +28,7 @@ from orchestrator.lab.handle import AsyncLab, up_async
 from orchestrator.lab.link import AsyncLink, Direction
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged
+from orchestrator.lab.routes import Routes
 from orchestrator.lab.service import AsyncService
 from orchestrator.lab.status import LabStatus
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
@@ -434,6 +435,11 @@ class Lab(BlockingChanges):
     def flows(self) -> Flows:
         """Its user-space flows: `lab.flows.add(1, 3, bytes="10 MB")`, `.wait()`, `.list()`, `.stop()`."""
         return Flows(self._inner.flows)
+
+    @property
+    def routes(self) -> Routes:
+        """Its explicit routes: `lab.routes.add([1, 2, 3], weight=2)`, `.list()`, `.pin(7, dst_port=80)`."""
+        return Routes(self._inner.routes)
 
     def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

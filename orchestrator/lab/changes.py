@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator import plan, render
+from orchestrator import plan, render, services
 from orchestrator.deploy import node_states
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.backends import host_for
@@ -220,14 +220,53 @@ async def _put(
     node_states.record(directory, [*step.gone, *step.start], node_states.RUNNING)
     if step.start:
         await connection.node_fault(NodeFault(step.start, "start", step.cause))
-    state = await host.change_nodes(directory, state, step.gone, progress)
+    ended = _other_services(step.before, planned.topology)
+    state = await host.change_nodes(directory, state, step.gone, ended, progress)
     if step.start:
         await host.act_on_nodes(directory, state, step.start, "start")
     new = [n for n, node in nodes.items() if not node.external and n not in step.before.nodes]
     if new:
         progress(f"waiting for {_nodes(new)}")
         await _wait(connection, directory, state, new, step.timeout_s)
+    if _other_services(planned.topology, step.before):  # otherwise, one that had failed stays as it is
+        state = await host.start_services(directory, state, progress, step.timeout_s)
     return state
+
+
+def _other_services(before: Topology, after: Topology) -> set[str]:
+    """Return the services of the first, by node, that are not the same in the second."""
+    was, now = (
+        {(node, each.name): replace(each, nodes=()) for each in one.services for node in each.nodes}
+        for one in (before, after)
+    )
+    return {f"{node}/{name}" for (node, name), each in was.items() if now.get((node, name)) != each}
+
+
+def _as_before(
+    directory: LabDirectory, planned: plan.DeploymentPlan, before: Topology
+) -> plan.DeploymentPlan:
+    """Return a plan in which services that stay the same have the folder and the variables that they have.
+
+    Both may come from beside the file that the lab was brought up from.
+    """
+    known = {each.service: each for each in services.read(directory.run)}
+    was = {each.name: replace(each, nodes=()) for each in before.services}
+    same = {
+        each.name
+        for each in planned.topology.services
+        if each.name in known and was.get(each.name) == replace(each, nodes=())
+    }
+    instances = tuple(
+        replace(
+            each,
+            working_dir=known[each.service].working_dir,
+            environment=known[each.service].environment,
+        )
+        if each.service in same
+        else each
+        for each in planned.instances
+    )
+    return replace(planned, instances=instances)
 
 
 def _grown(before: Topology, target: Topology) -> Topology | None:
@@ -268,7 +307,7 @@ async def _planned(
             db_password=settings.db.password,
         ),
     )
-    return planned, state
+    return _as_before(directory, planned, before), state
 
 
 async def _link_ports(

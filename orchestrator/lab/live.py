@@ -8,18 +8,24 @@ from orchestrator.lab.changing import ChangingLab
 from orchestrator.lab.flows import AsyncFlows
 from orchestrator.lab.following import follow
 from orchestrator.lab.operator import operator
+from orchestrator.lab.routes import AsyncRoutes
 from orchestrator.protocol.messages import Event
 
 __all__ = ["LiveObjects"]
 
 
 class LiveObjects(ChangingLab):
-    """The part of `AsyncLab` for objects that exist in the controller: flows and events."""
+    """The part of `AsyncLab` for objects that exist in the controller: flows, routes and events."""
 
     @property
     def flows(self) -> AsyncFlows:
         """Its user-space flows."""
         return AsyncFlows(self._directory, self._state)
+
+    @property
+    def routes(self) -> AsyncRoutes:
+        """Its explicit routes, and the pins of flows to them."""
+        return AsyncRoutes(self._directory, self._state)
 
     async def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

@@ -28,9 +28,6 @@ __all__ = ["BACK_S", "Action", "NodeNotBack", "NodesChanged", "act"]
 
 Action = Literal["kill", "stop", "start", "pause", "unpause"]
 
-STATES = {"kill": "stopped", "stop": "stopped", "start": "running", "pause": "paused", "unpause": "running"}
-"""What a node is after each action."""
-
 LOCK_S = 20.0
 """How long another command may hold the lab."""
 
@@ -101,9 +98,9 @@ async def act(
         require_inside(state, nodes)
         async with operator(directory, state) as connection:
             answer = await connection.node_fault(NodeFault(tuple(nodes), do, cause))
-            node_states.record(directory, nodes, STATES[do])
+            node_states.record(directory, nodes, node_states.AFTER[do])
             await host_for(state.backend).act_on_nodes(directory, state, nodes, do)
-            limit_s = GONE_S if STATES[do] == "stopped" else timeout_s
+            limit_s = GONE_S if node_states.AFTER[do] == "stopped" else timeout_s
             try:
                 await connection.wait_nodes(nodes, limit_s)
             except PeerError as error:
@@ -111,7 +108,7 @@ async def act(
                     raise
                 raise await _not_back(directory, state, error) from error
     changed, already = (tuple(answer.get(name, ())) for name in ("changed", "already"))
-    return NodesChanged(STATES[do], changed, already)
+    return NodesChanged(node_states.AFTER[do], changed, already)
 
 
 async def _not_back(directory: LabDirectory, state: notes.LabState, error: PeerError) -> NodeNotBack:

@@ -10,12 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from orchestrator.controller.registry import Link
-from orchestrator.controller.routing import children, next_hop_tables
+from orchestrator.controller.explicit_routes import COMPUTED, ExplicitRoutes
+from orchestrator.controller.registry import Link, link_lengths
+from orchestrator.controller.routing import next_hop_tables
 from orchestrator.impairment import LinkSpec
 from orchestrator.node import dataplane
+from orchestrator.plan.paths import computed_routes
 from orchestrator.plan.ttl import ttl_mode
+from orchestrator.protocol import messages as m
 from orchestrator.protocol.messages import TimelineChange
+from orchestrator.store import RouteRow
 from orchestrator.topology import Topology
 
 if TYPE_CHECKING:
@@ -59,7 +63,7 @@ def build_network(
         simulation.connect(link.a, link.b, *(_message(*state[way]) for way in (forward, backward)))
     tables: dict[int, bytes] = {}
     carried = dict.fromkeys(((link.a, link.b) for link in links), True)
-    _set_explicit_routes(simulation, topology)
+    links.set_routes(topology)
     _follow(simulation, links, 0, tables, carried)
     for at_us, changes in groupby(timeline, key=lambda change: change.at_us):
         for change in changes:
@@ -92,6 +96,10 @@ class _Links:
             )
             for link in topology.links
         }
+        self._lengths = link_lengths(self._links.values(), topology.metric)
+        self._explicit = ExplicitRoutes()
+        self._touched: set[int] = set()
+        self._had: dict[int, set[Direction]] = {}  # the pairs of a node's explicit routes
 
     def __iter__(self) -> Iterator[Link]:
         return iter(self._links.values())
@@ -128,7 +136,28 @@ class _Links:
             return {}
         usable = [link for link in self._links.values() if link.down != "both"]
         one_way = [(x.a, x.b) if x.down == "forward" else (x.b, x.a) for x in usable if x.down]
-        return next_hop_tables(self._nodes, [(x.a, x.b) for x in usable], self._nodes, one_way)
+        ends = [(x.a, x.b) for x in usable]
+        return next_hop_tables(self._nodes, ends, self._nodes, one_way, self._lengths)
+
+    def set_routes(self, topology: Topology) -> None:
+        """Take the explicit routes, numbered as in a lab."""
+        routes = enumerate((*topology.routes, *computed_routes(topology)), start=1)
+        rows = {
+            number: RouteRow(number, x.src, x.dst, x.edges, COMPUTED if x.computed else "file", x.weight)
+            for number, x in routes
+        }
+        self._touched = self._explicit.change(rows, self._links, {})
+
+    def explicit(self) -> Iterator[tuple[int, list[m.Route], list[Direction]]]:
+        """Yield each node whose explicit routes changed, with them and with the pairs that it has or had."""
+        carrying = frozenset(
+            way for x in self._links.values() for way in ((x.a, x.b), (x.b, x.a)) if x.carries_from(way[0])
+        )
+        touched, self._touched = self._touched | self._explicit.set_carrying(carrying), set()
+        for node in sorted(touched):
+            routes = list(self._explicit.of_node(node).values())
+            had, self._had[node] = self._had.get(node, set()), {_pair(route) for route in routes}
+            yield node, routes, sorted(had | self._had[node])
 
 
 def _starts(change: TimelineChange, link: Link) -> tuple[int, ...]:
@@ -165,20 +194,13 @@ def _follow(
         if tables.get(node) != table:
             tables[node] = table
             simulation.set_table(at_us, node, memoryview(table).cast("I").tolist())
+    for node, routes, removed in links.explicit():
+        parts = [(*_pair(x), x.route_id, x.weight, list(x.next_hops)) for x in routes]
+        simulation.set_routes(at_us, node, parts, removed)
 
 
-def _set_explicit_routes(simulation: Simulation, topology: Topology) -> None:
-    """Give each node its part of the explicit routes; those of a pair have the order of the file."""
-    pairs: dict[Direction, list[Mapping[int, tuple[int, ...]]]] = {}
-    for route in topology.routes:
-        pairs.setdefault((route.src, route.dst), []).append(children(route.edges))
-    parts: dict[int, list[tuple[int, int, int, int, list[int]]]] = {}
-    for (src, dst), routes in pairs.items():
-        for index, hops in enumerate(routes):
-            for node, ends in hops.items():
-                parts.setdefault(node, []).append((src, dst, index, len(routes), list(ends)))
-    for node, routes_of in sorted(parts.items()):
-        simulation.set_routes(0, node, routes_of)
+def _pair(route: m.Route) -> Direction:
+    return route.src_node_id, route.dst_node_id
 
 
 def _message(spec: LinkSpec, down: bool) -> tuple[Mapping[str, object], bool]:

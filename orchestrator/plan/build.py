@@ -20,6 +20,7 @@ from orchestrator.plan.model import (
     NodePlan,
     Secrets,
 )
+from orchestrator.plan.paths import computed_routes
 from orchestrator.plan.ttl import ttl_mode
 from orchestrator.plan.user_services import plan_instances
 from orchestrator.protocol import node_token
@@ -278,10 +279,11 @@ def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
         ready_timeout_ms=shared.ready_timeout_ms,
         db=_database(db, shared),
         routing=topology.routing,
+        metric=topology.metric,
         nodes=tuple(topology.nodes.values()),
         public_network_addrs={node: f"127.0.0.1:{port}" for node, port in shared.published.items()},
         links=topology.links,
-        routes=topology.routes,
+        routes=(*topology.routes, *computed_routes(topology)),
         flows=topology.flows,
         file="controller.toml",
     )

@@ -153,6 +153,7 @@ class ControllerPlan:
     ready_timeout_ms: int
     db: Database
     routing: str
+    metric: str
     nodes: tuple[Node, ...]
     public_network_addrs: Mapping[int, str]
     links: tuple[Link, ...]

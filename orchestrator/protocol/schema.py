@@ -26,7 +26,19 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.errors import BadBody
 from orchestrator.values import ValueRefused, brief, checked_name, plain_value
 
-__all__ = ["U16", "U32", "U64", "Json", "Name", "Row", "Value", "decode_body", "decode_value", "encode_body"]
+__all__ = [
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "Json",
+    "Name",
+    "Row",
+    "Value",
+    "decode_body",
+    "decode_value",
+    "encode_body",
+]
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Bytes of a text: far more than any that we write, a quarter of a message."""
@@ -195,6 +207,7 @@ _KINDS: dict[type[Any], str] = {
     list: "a list",
 }
 
+U8 = Annotated[int, _integer(2**8 - 1)]
 U16 = Annotated[int, _integer(2**16 - 1)]
 U32 = Annotated[int, _integer(2**32 - 1)]
 U64 = Annotated[int, _integer(2**64 - 1)]

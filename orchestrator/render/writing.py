@@ -12,7 +12,7 @@ from orchestrator.render.files import RenderedFile, render
 
 __all__ = ["RunDirectory", "update", "write"]
 
-_TOPOLOGY, _HOSTS = "topology.yaml", "hosts"
+_TOPOLOGY, _HOSTS, _SERVICES = "topology.yaml", "hosts", "services.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,8 @@ def update(plan: DeploymentPlan, directory: Path | str, *, commit: bool) -> None
                 _overwrite(folder / _HOSTS, file.text)
             else:
                 _put(folder, file)
+        if _SERVICES not in {file.name for file in files}:
+            (folder / _SERVICES).unlink(missing_ok=True)  # who runs services reads it again before the end
         if commit:
             _remove_stale_files(folder, {file.name for file in files})
     except OSError as error:

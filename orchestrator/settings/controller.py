@@ -12,9 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Place, SettingsInvalid
-from orchestrator.fields import Boolean, Choice, Field, Integer, Kind, ListOf, MapOf, Number, Table, Text
+from orchestrator.fields import (
+    Boolean,
+    Choice,
+    Field,
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Number,
+    RouteWeight,
+    Table,
+    Text,
+)
 from orchestrator.impairment import (
     FIELDS,
+    METRICS,
     MOST_QUANTILES,
     PLAIN,
     FieldKind,
@@ -96,6 +109,8 @@ class RouteEntry:
     dst: int
     edges: tuple[tuple[int, int], ...]
     path: tuple[int, ...] | None = None
+    weight: float = 1.0
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +155,7 @@ class ControllerSettings:
     nodes: tuple[NodeEntry, ...] = ()
     links: tuple[LinkEntry, ...] = ()
     routing: str = "shortest_path"
+    metric: str = "hops"
     routes: tuple[RouteEntry, ...] = ()
     flows: tuple[FlowEntry, ...] = ()
     path: str = ""
@@ -276,7 +292,15 @@ _KEYS: dict[str, Field] = {
             "link",
         ),
     ),
-    "routing": Field(Table("routing", {"protocol": Field(Choice("shortest_path", "none"))})),
+    "routing": Field(
+        Table(
+            "routing",
+            {
+                "protocol": Field(Choice("shortest_path", "none")),
+                "metric": Field(Choice(*METRICS), "what makes a path short"),
+            },
+        )
+    ),
     "routes": Field(
         ListOf(
             Table(
@@ -286,6 +310,8 @@ _KEYS: dict[str, Field] = {
                     "dst": Field(_ID, required=True),
                     "path": Field(_NodePath(pairs=False)),
                     "edges": Field(_NodePath(pairs=True)),
+                    "weight": Field(RouteWeight(), "its share of the flows of its pair"),
+                    "computed": Field(Boolean(), "it is one of the `paths` of its pair"),
                 },
             ),
             "route",
@@ -330,7 +356,9 @@ def loads_controller(text: str, file: str = "controller.toml") -> ControllerSett
     read["n_nodes"] = read.pop("topology", {}).get("n_nodes", len(read.get("nodes", ())))
     read["nodes"] = tuple(NodeEntry(**node) for node in read.get("nodes", ()))
     read["links"] = _links(read.get("links", ()), read.pop("traces", {}), file)
-    read["routing"] = read.get("routing", {}).get("protocol", "shortest_path")
+    routing = read.get("routing", {})
+    read["routing"] = routing.get("protocol", "shortest_path")
+    read["metric"] = routing.get("metric", "hops")
     read["routes"] = tuple(_route(route) for route in read.get("routes", ()))
     read["flows"] = tuple(FlowEntry(**flow) for flow in read.get("flows", ()))
     return ControllerSettings(**read, path=file)
@@ -364,7 +392,9 @@ def _links(read: Sequence[Mapping[str, Any]], texts: Mapping[str, str], file: st
 def _route(read: Mapping[str, Any]) -> RouteEntry:
     path = read.get("path")
     edges = tuple(pairwise(path)) if path else read.get("edges", ())
-    return RouteEntry(src=read["src"], dst=read["dst"], edges=edges, path=path)
+    weight = float(read.get("weight", 1.0))
+    kind = {"weight": weight, "computed": read.get("computed", False)}
+    return RouteEntry(src=read["src"], dst=read["dst"], edges=edges, path=path, **kind)
 
 
 def _escaped(value: str) -> str:

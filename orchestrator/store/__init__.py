@@ -25,11 +25,13 @@ from orchestrator.store.rows import (
     LabRow,
     LinkRow,
     NodeRow,
+    PinRow,
     RoleRow,
     RouteRow,
     RunRow,
     Snapshot,
     TreeRow,
+    WantedRow,
 )
 from orchestrator.store.sql_changes import Changed, SqlChange
 from orchestrator.store.store import Store
@@ -44,6 +46,7 @@ __all__ = [
     "LinkRow",
     "NewFlow",
     "NodeRow",
+    "PinRow",
     "RoleRow",
     "RouteRow",
     "RowRefused",
@@ -54,5 +57,6 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "TreeRow",
+    "WantedRow",
     "preload",
 ]

@@ -21,7 +21,7 @@ __all__ = ["FlowChange", "FlowRow", "FlowTables", "NewFlow"]
 
 _COLUMNS = (
     "flow_id, src_node_id, dst_node_id, size_bytes, duration_ms, rate_bps, weight, transport, route_id,"
-    " wanted, origin, state, reason, start_us, finish_us, bytes"
+    " wanted, origin, state, reason, start_us, finish_us, bytes, taken_route"
 )
 _INSERT = (
     "INSERT INTO user_flows (src_node_id, dst_node_id, size_bytes, duration_ms, rate_bps, weight, transport,"
@@ -85,6 +85,7 @@ class FlowRow:
         start_us: When it began.
         finish_us: When it ended.
         bytes: Payload that arrived.
+        taken_route: The explicit route that it took when it began.
     """
 
     flow_id: int
@@ -103,6 +104,7 @@ class FlowRow:
     start_us: int | None
     finish_us: int | None
     bytes: int
+    taken_route: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,4 +272,5 @@ async def read_changes(connection: AsyncConnection, limit: int) -> list[FlowChan
 
 
 def _row(row: Sequence[Any]) -> FlowRow:
-    return FlowRow(*row)
+    values = [*row[:-1], None if row[-1] is None else int(row[-1])]
+    return FlowRow(*values)

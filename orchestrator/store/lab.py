@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.impairment import trace_contents, with_trace
 from orchestrator.store.link_specs import read_spec
-from orchestrator.store.rows import Edges, GroupRow, LabRow, LinkRow, NodeRow, RouteRow, TreeRow
+from orchestrator.store.pins import DROP_PIN, SAVE_PIN, pin_values
+from orchestrator.store.rows import Edges, GroupRow, LabRow, LinkRow, NodeRow, PinRow, RouteRow, TreeRow
 from orchestrator.store.values import jsonb, text
 from orchestrator.store.writer import OnRefused, Statement, Writer
 
@@ -28,6 +29,7 @@ __all__ = [
     "read_traces",
 ]
 
+# What a node shall be is written by `_NODE_WANTED` alone: it may have been changed by SQL a moment ago.
 _SAVE_NODE = Statement("""
     INSERT INTO nodes (node_id, name, labels, external, state, private_network_name, private_network_addr,
                        public_network_addr, process, mtu, wanted, registered_at)
@@ -37,7 +39,6 @@ _SAVE_NODE = Statement("""
         private_network_name = excluded.private_network_name,
         private_network_addr = excluded.private_network_addr,
         public_network_addr = excluded.public_network_addr, process = excluded.process, mtu = excluded.mtu,
-        wanted = excluded.wanted,
         registered_at = coalesce(excluded.registered_at, nodes.registered_at), updated_at = now()""")
 _NODE_STATE = Statement("UPDATE nodes SET state = %s, updated_at = now() WHERE node_id = %s")
 _NODE_WANTED = Statement("UPDATE nodes SET wanted = %s, updated_at = now() WHERE node_id = %s")
@@ -56,11 +57,13 @@ _SAVE_TRACE = Statement(
 )
 _DROP_LINK = Statement("DELETE FROM links WHERE a = %s AND b = %s")
 _SAVE_ROUTE = Statement("""
-    INSERT INTO routes (route_id, src_node_id, dst_node_id, edges, origin) VALUES (%s, %s, %s, %s, %s)
+    INSERT INTO routes (route_id, src_node_id, dst_node_id, edges, origin, weight)
+    VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT (route_id) DO UPDATE SET
         src_node_id = excluded.src_node_id, dst_node_id = excluded.dst_node_id, edges = excluded.edges,
-        origin = excluded.origin""")
+        origin = excluded.origin, weight = excluded.weight""")
 _DROP_ROUTE = Statement("DELETE FROM routes WHERE route_id = %s")
+_DELETED = Statement("INSERT INTO deleted_from_file (table_name, key) VALUES (%s, %s) ON CONFLICT DO NOTHING")
 _SAVE_GROUP = Statement("""
     INSERT INTO groups (group_id, label, src_node_id, group_ip) VALUES (%s, %s, %s, %s)
     ON CONFLICT (group_id) DO UPDATE SET
@@ -104,6 +107,7 @@ class LabTables:
 
     def nodes_wanted(self, wanted: Iterable[tuple[int, str]]) -> None:
         """Write what nodes shall be, by id."""
+        self.changes += 1
         self._writer.put_many(_NODE_WANTED, [(value, node_id) for node_id, value in wanted])
 
     def drop_nodes(self, node_ids: Iterable[int]) -> None:
@@ -137,13 +141,30 @@ class LabTables:
     def save_routes(self, routes: Iterable[RouteRow]) -> None:
         """Write explicit routes."""
         self.changes += 1
-        rows = [(route.route_id, route.src, route.dst, jsonb(route.edges), route.origin) for route in routes]
+        rows = [
+            (route.route_id, route.src, route.dst, jsonb(route.edges), route.origin, route.weight)
+            for route in routes
+        ]
         self._writer.put_many(_SAVE_ROUTE, rows)
 
     def drop_routes(self, route_ids: Iterable[int]) -> None:
         """Forget explicit routes."""
         self.changes += 1
         self._writer.put_many(_DROP_ROUTE, [(route_id,) for route_id in route_ids])
+
+    def save_pins(self, pins: Iterable[PinRow]) -> None:
+        """Write pins of flows to routes."""
+        self.changes += 1
+        self._writer.put_many(SAVE_PIN, [pin_values(pin) for pin in pins])
+
+    def drop_pins(self, pin_ids: Iterable[int]) -> None:
+        """Forget pins."""
+        self.changes += 1
+        self._writer.put_many(DROP_PIN, [(pin_id,) for pin_id in pin_ids])
+
+    def deleted_from_file(self, table: str, keys: Iterable[tuple[int, ...]]) -> None:
+        """Record that rows of the lab's file were deleted, so that the next start does not add them again."""
+        self._writer.put_many(_DELETED, [(table, jsonb(list(key))) for key in keys])
 
     def save_group(self, group: GroupRow) -> None:
         """Write a group; its members and trees have calls of their own."""
@@ -200,10 +221,13 @@ async def begin(connection: AsyncConnection, lab: str) -> LabRow:
 
 
 async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
-    """Return all nodes."""
+    """Return all nodes; what one shall be by SQL that was not taken yet is not counted."""
     cursor = await connection.execute(
         "SELECT node_id, name, labels, external, state, private_network_name, private_network_addr,"
-        " public_network_addr, process, mtu, wanted FROM nodes ORDER BY node_id"
+        " public_network_addr, process, mtu, CASE WHEN EXISTS (SELECT FROM sql_changes"
+        "  WHERE applied_at IS NULL AND table_name = 'nodes'"
+        "  AND keys @> jsonb_build_array(jsonb_build_array(node_id))) THEN 'running' ELSE wanted END"
+        " FROM nodes ORDER BY node_id"
     )
     rows: list[Any] = await cursor.fetchall()
     return tuple(NodeRow(*[*row[:8], int(row[8]), *row[9:]]) for row in rows)
@@ -239,12 +263,12 @@ async def read_traces(connection: AsyncConnection) -> dict[str, bytes]:
 async def read_routes(connection: AsyncConnection, ids: Iterable[int] | None = None) -> tuple[RouteRow, ...]:
     """Return all explicit routes, or those of these numbers."""
     cursor = await connection.execute(
-        "SELECT route_id, src_node_id, dst_node_id, edges, origin FROM routes"
+        "SELECT route_id, src_node_id, dst_node_id, edges, origin, weight FROM routes"
         f" {_which('route_id', ids)} ORDER BY route_id".encode(),
         () if ids is None else (list(ids),),
     )
     rows: list[Any] = await cursor.fetchall()
-    return tuple(RouteRow(*[*row[:3], _edges(row[3]), row[4]]) for row in rows)
+    return tuple(RouteRow(*[*row[:3], _edges(row[3]), *row[4:]]) for row in rows)
 
 
 async def read_deleted(connection: AsyncConnection) -> dict[str, frozenset[Any]]:

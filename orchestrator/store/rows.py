@@ -14,6 +14,7 @@ __all__ = [
     "LabRow",
     "LinkRow",
     "NodeRow",
+    "PinRow",
     "RoleRow",
     "RouteRow",
     "RunRow",
@@ -73,6 +74,20 @@ class RouteRow:
     dst: int
     edges: Edges
     origin: str = "file"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PinRow:
+    """Flows of a pair of nodes that shall take one of its explicit routes; None matches every value."""
+
+    pin_id: int
+    src: int
+    dst: int
+    route_id: int
+    protocol: int | None = None
+    src_port: int | None = None
+    dst_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +166,14 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedRow:
+    """What a node shall be by request: `running`, `stopped` or `paused`."""
+
+    node_id: int
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabRow:
     """The lab itself."""
 
@@ -167,6 +190,7 @@ class Snapshot:
     Attributes:
         deleted_links: The ends of links of the controller's file that were deleted by SQL.
         deleted_routes: The numbers of routes of the file that were.
+        pins: The pins of flows to routes.
     """
 
     lab: LabRow
@@ -179,3 +203,4 @@ class Snapshot:
     traces: Mapping[str, bytes] = field(default_factory=dict)
     deleted_links: frozenset[tuple[int, int]] = frozenset()
     deleted_routes: frozenset[int] = frozenset()
+    pins: tuple[PinRow, ...] = ()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.impairment import FIELDS, FieldKind
 from orchestrator.store.lab import link_values, read_groups, read_links, read_routes
-from orchestrator.store.rows import GroupRow, LinkRow, RouteRow, TreeRow
+from orchestrator.store.pins import read_pins
+from orchestrator.store.rows import GroupRow, LinkRow, PinRow, RouteRow, TreeRow, WantedRow
 from orchestrator.store.values import jsonb, text
 from orchestrator.store.writer import Statement, Writer
 
@@ -63,6 +64,7 @@ class Changed:
         links: By ends.
         routes: By number.
         groups: By number.
+        pins: By number.
         versions: The version (`xmin`) of each row that is there, by table and key.
     """
 
@@ -71,6 +73,8 @@ class Changed:
     routes: Mapping[Key, RouteRow] = field(default_factory=dict)
     groups: Mapping[Key, GroupRow] = field(default_factory=dict)
     versions: Mapping[tuple[str, Key], str] = field(default_factory=dict)
+    nodes: Mapping[Key, WantedRow] = field(default_factory=dict)
+    pins: Mapping[Key, PinRow] = field(default_factory=dict)
 
     def keys(self, *tables: str) -> list[Key]:
         """Return the keys of rows of these tables that were changed, each once."""
@@ -90,9 +94,11 @@ class Changed:
 _KEYS = {
     "links": ("a", "b"),
     "routes": ("route_id",),
+    "flow_pins": ("pin_id",),
     "groups": ("group_id",),
     "group_members": ("group_id", "node_id"),
     "group_trees": ("group_id", "tree_id"),
+    "nodes": ("node_id",),
 }
 _SET = {
     "links": (
@@ -105,9 +111,11 @@ _SET = {
         "backward_down",
         "partitioned",
     ),
-    "routes": ("src_node_id", "dst_node_id", "edges", "origin"),
+    "routes": ("src_node_id", "dst_node_id", "edges", "origin", "weight"),
+    "flow_pins": ("src_node_id", "dst_node_id", "route_id", "protocol", "src_port", "dst_port"),
     "groups": ("label", "src_node_id", "group_ip"),
     "group_trees": ("edges", "weight"),
+    "nodes": ("wanted",),
 }
 """The columns that the controller writes, besides the key."""
 
@@ -168,7 +176,7 @@ class SqlTables:
             table: Its table.
             key: Its key.
             version: The version of the row that is undone; one that was written since stays.
-            row: A `LinkRow`, `RouteRow`, `GroupRow` or `TreeRow`.
+            row: A `LinkRow`, `RouteRow`, `PinRow`, `GroupRow`, `TreeRow` or `WantedRow`.
         """
         if row is None:
             self._writer.put(_UNDO_INSERT[table], *key, version)
@@ -182,11 +190,15 @@ def _values(row: object) -> Sequence[Any]:
         case LinkRow():
             return link_values(row)[2:]
         case RouteRow():
-            return (row.src, row.dst, jsonb(row.edges), row.origin)
+            return (row.src, row.dst, jsonb(row.edges), row.origin, row.weight)
+        case PinRow():
+            return (row.src, row.dst, row.route_id, row.protocol, row.src_port, row.dst_port)
         case GroupRow():
             return (text(row.label), row.src_node_id, row.group_ip)
         case TreeRow():
             return (jsonb(row.edges), row.weight)
+        case WantedRow():
+            return (row.wanted,)
     raise TypeError(f"{type(row).__name__} is no row that SQL changes")
 
 
@@ -206,7 +218,7 @@ async def read_changes(connection: AsyncConnection) -> Changed:
     named = Changed(tuple(changes))
     if not changes:
         return named
-    links, routes = named.keys("links"), named.keys("routes")
+    links, routes, pins = (named.keys(table) for table in ("links", "routes", "flow_pins"))
     groups = [(key[0],) for key in named.keys("groups", "group_members", "group_trees")]
     versions: dict[tuple[str, Key], str] = {}
     for table in _KEYS:
@@ -223,7 +235,19 @@ async def read_changes(connection: AsyncConnection) -> Changed:
         if groups
         else {},
         versions,
+        await _wanted(connection, named.keys("nodes")),
+        {(row.pin_id,): row for row in await read_pins(connection, [key[0] for key in pins])} if pins else {},
     )
+
+
+async def _wanted(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, WantedRow]:
+    """Return what nodes shall be."""
+    if not keys:
+        return {}
+    ids = [key[0] for key in keys]
+    query = "SELECT node_id, wanted FROM nodes WHERE node_id = ANY(%s)"
+    cursor = await connection.execute(query, (ids,))
+    return {(node_id,): WantedRow(node_id, wanted) for node_id, wanted in await cursor.fetchall()}
 
 
 async def _versions(

@@ -18,6 +18,7 @@ from orchestrator.store.flows import FlowChange, FlowRow, FlowTables, NewFlow
 from orchestrator.store.history import HistoryTables
 from orchestrator.store.lab import LabTables
 from orchestrator.store.migrate import migrate
+from orchestrator.store.pins import read_pins
 from orchestrator.store.rows import EventRow, Snapshot
 from orchestrator.store.runs import RunTables
 from orchestrator.store.sql_changes import Changed, SqlTables, fill_link_fields, read_changes
@@ -358,5 +359,6 @@ async def _read_all(connection: AsyncConnection, name: str) -> Snapshot:
         last_event=await history.last_event(connection),
         runs=await runs.read_runs(connection),
         traces=await lab.read_traces(connection),
+        pins=await read_pins(connection),
         **await lab.read_deleted(connection),
     )

@@ -16,10 +16,12 @@ from orchestrator.fields import (
     Integer,
     ListOf,
     MapOf,
+    RouteWeight,
     Table,
     Text,
     Unit,
 )
+from orchestrator.impairment import METRICS
 from orchestrator.topology.flow_keys import FLOW
 from orchestrator.topology.ipv6 import Prefix6
 from orchestrator.topology.kinds import (
@@ -36,7 +38,7 @@ from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HIN
 from orchestrator.topology.prefixes import PrefixKind
 from orchestrator.topology.service_keys import SERVICE, SERVICE_NAME
 
-__all__ = ["LAB_NAME", "NODE_NAME", "ROOT"]
+__all__ = ["LAB_NAME", "NODE_NAME", "ROOT", "ROUTE"]
 
 # Lab names become container, network and folder names; Compose wants lower case, and interfaces want them
 # short.
@@ -162,7 +164,7 @@ _GROUP = Placed(
         "link": Field(_PLAIN_LINK, "what holds for links that touch a member, unless a link says otherwise"),
     },
 )
-_ROUTE = Placed(
+ROUTE = Placed(
     "route",
     {
         "from": Field(NodeRef(), "where the packets come from", required=True),
@@ -172,8 +174,37 @@ _ROUTE = Placed(
             ListOf(ListOf(NodeRef(), "node", least=2, most=2), "edge", least=1),
             "directed edges without a cycle; several out of one node mean a copy to each",
         ),
+        "weight": Field(RouteWeight(), "its share of the flows where the pair has several routes", default=1),
     },
-    later={"weight": "shares of several routes", "tree": "routes of groups; use the Python API"},
+    later={"tree": "routes of groups; use the Python API"},
+)
+
+_ROUTING = Placed(
+    "routing",
+    {
+        "protocol": Field(
+            Choice("shortest_path", "none"),
+            "how routes come about; `none` for explicit routes alone",
+            default="shortest_path",
+        ),
+        "metric": Field(
+            Choice(*METRICS),
+            "what makes a path short: few links, a small sum of delays, or of the inverse rates, as declared",
+            default="hops",
+        ),
+        "paths": Field(
+            Integer(1, 64),
+            "so many shortest paths for each pair of nodes, over which its flows are spread evenly",
+            default=1,
+        ),
+        "disjoint": Field(
+            Choice("edges"), "the `paths` of a pair share no link; their sum of lengths is the least there is"
+        ),
+        "function": Field(
+            Text(), "a function that is given the topology and returns its routes, as `FILE.py:NAME`"
+        ),
+    },
+    hints={"ecmp": "write `paths: 4`", "k": "write `paths`", "weight": "write `metric`"},
 )
 
 ROOT = Placed(
@@ -224,29 +255,8 @@ ROOT = Placed(
             MapOf(r"[1-9][0-9]*", "a node's number, from 1", OrEmpty(_NODE), "node *"), "single nodes"
         ),
         "links": Field(ListOf(_LINK, "link"), "links added to the generator's, or overriding the same pair"),
-        "routing": Field(
-            Table(
-                "routing",
-                {
-                    "protocol": Field(
-                        Choice(
-                            "shortest_path",
-                            "none",
-                            later={
-                                "ecmp": "several equal paths",
-                                "delay": "paths by delay",
-                                "rate": "paths by rate",
-                            },
-                        ),
-                        "how routes come about; `none` for explicit routes alone",
-                        required=True,
-                    )
-                },
-                later={"metric": "paths by delay or inverse rate"},
-            ),
-            "how routes come about; shortest paths by hops unless said otherwise",
-        ),
-        "routes": Field(ListOf(_ROUTE, "route"), "explicit routes"),
+        "routing": Field(_ROUTING, "how routes come about; shortest paths by hops unless said otherwise"),
+        "routes": Field(ListOf(ROUTE, "route"), "explicit routes"),
         "services": Field(
             MapOf(SERVICE_NAME, "a service's name", SERVICE, "service *"),
             "programs that are started in nodes with the lab; keys as in the Compose specification",

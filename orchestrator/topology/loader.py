@@ -24,6 +24,7 @@ from orchestrator.topology.links import build_links
 from orchestrator.topology.model import Generator, Topology
 from orchestrator.topology.nodes import build_nodes, find_groups, make_shape
 from orchestrator.topology.routes import build_routes
+from orchestrator.topology.routing import check_routing, returned
 from orchestrator.topology.services import build_services
 from orchestrator.topology.warnings import find_warnings
 
@@ -88,29 +89,31 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
     by_name = {f"node-{number}": number for number in nodes}
     by_name |= {node.name: node.id for node in nodes.values()}
     links = build_links(root, shape, nodes, groups, by_name, problems, _directory_of(file))
+    generator, routing = root.get("topology"), check_routing(root, problems)
+    bare = Topology(name=root.get("name") or _name_from(file), nodes=nodes, links=links, **routing)
+    if "routing" in root and not problems:
+        root = {**root, "routes": [*root.get("routes", ()), *returned(root, bare, file, problems)]}
     routes = build_routes(root, nodes, links, by_name, problems)
-    generator = root.get("topology")
-    name = root.get("name") or _name_from(file)
     ipv6 = root.get("ipv6", True)
     topology = Topology(
-        name=name,
+        name=bare.name,
         seed=root.get("seed", 1),
         nodes=nodes,
         links=links,
-        routing=root.get("routing", {}).get("protocol", "shortest_path"),
+        **routing,
         routes=routes,
         flows=build_flows(root.get("flows", ()), nodes, routes, by_name, problems),
         services=build_services(root, nodes, problems, _directory_of(file)),
         transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),
-        ipv6=(unique_local_prefix(name) if ipv6 else "") if isinstance(ipv6, bool) else ipv6,
+        ipv6=(unique_local_prefix(bare.name) if ipv6 else "") if isinstance(ipv6, bool) else ipv6,
         tests=build_lab_tests(root.get("tests", ()), nodes, problems),
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,
     )
     if problems:
         return topology
-    entries = [entry["@"].place for entry in root.get("routes", [])]
+    entries = [entry["@"].place for entry in root.get("routes", ())]
     return replace(topology, warnings=find_warnings(topology, value.place, entries))
 
 

@@ -96,13 +96,16 @@ class Route:
     """One explicit route as directed edges, in the order of the file.
 
     `path` is kept where the route is a plain sequence of nodes. Several next hops at a node mean a copy to
-    each.
+    each. Flows of a pair with several routes are spread over them by `weight`. A `computed` one is one of the
+    `paths` of the topology.
     """
 
     src: int
     dst: int
     edges: tuple[tuple[int, int], ...]
     path: tuple[int, ...] | None = None
+    weight: float = 1.0
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +228,10 @@ class Topology:
         nodes: All nodes by id, from 1; numbers of removed ones are missing.
         links: All links, ordered by their ends.
         routing: `shortest_path`, or `none` for explicit routes alone.
-        routes: Explicit routes.
+        metric: What makes a path short: `hops`, `delay` or `inverse_rate`.
+        paths: How many shortest paths each pair of nodes has.
+        disjoint: Whether these share no link.
+        routes: Explicit routes, those of a function included.
         flows: User-space flows that start when the lab is ready, in the order of the file.
         services: Programs that are started in nodes, each after those it depends on.
         transport: What carries links between processes: `auto`, `unix` or `tcp`.
@@ -242,6 +248,9 @@ class Topology:
     seed: int = 1
     links: tuple[Link, ...] = ()
     routing: str = "shortest_path"
+    metric: str = "hops"
+    paths: int = 1
+    disjoint: bool = False
     routes: tuple[Route, ...] = ()
     flows: tuple[Flow, ...] = ()
     services: tuple[Service, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -73,12 +74,15 @@ class _Checker:
         if src == dst:
             self._note(f"{title} ends where it starts", "route-to-itself", entry["to"].place)
             return None
+        weight = float(entry.get("weight", 1.0))
         if "path" in entry:
-            return self._path(title, src, dst, entry["path"])
+            found = self._path(title, src, dst, entry["path"])
+            return found and replace(found, weight=weight)
         written = value.get("edges")
         if written is None or len(entry["edges"]) < len(written.sequence or ()):
             return None  # an edge could not be read, and that has been noted
-        return self._dag(title, src, dst, entry["edges"], written.place)
+        found = self._dag(title, src, dst, entry["edges"], written.place)
+        return found and replace(found, weight=weight)
 
     def _exactly_one(self, entry: Read, value: Value) -> bool:
         stated = [key for key in ("path", "edges") if value.get(key) is not None]

@@ -52,7 +52,7 @@ def dump(topology: Topology) -> str:
     lines += ["nodes:", *(f"  {node.id}: {flow(_node(node))}" for node in topology.nodes.values())]
     if topology.links:
         lines += ["links:", *(f"  - {flow(_link(link))}" for link in topology.links)]
-    lines.append(f"routing: {{protocol: {topology.routing}}}")
+    lines.append(f"routing: {flow(_routing(topology))}")
     if topology.transport != "auto":
         lines.append(f"transport: {topology.transport}")
     if topology.routes:
@@ -197,11 +197,26 @@ def _down(down: bool) -> dict[str, Any]:
     return {"down": True} if down else {}
 
 
+def _routing(topology: Topology) -> dict[str, Any]:
+    shown: dict[str, Any] = {"protocol": topology.routing}
+    if topology.metric != "hops":
+        shown["metric"] = topology.metric
+    if topology.paths != 1:
+        shown["paths"] = topology.paths
+    if topology.disjoint:
+        shown["disjoint"] = "edges"
+    return shown
+
+
 def _route(route: Route) -> dict[str, Any]:
     shown: dict[str, Any] = {"from": route.src, "to": route.dst}
     if route.path is not None:
-        return {**shown, "path": list(route.path)}
-    return {**shown, "edges": [list(edge) for edge in route.edges]}
+        shown["path"] = list(route.path)
+    else:
+        shown["edges"] = [list(edge) for edge in route.edges]
+    if route.weight != 1:
+        shown["weight"] = route.weight
+    return shown
 
 
 def _flow(each: Flow) -> dict[str, Any]:

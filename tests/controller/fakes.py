@@ -65,6 +65,7 @@ class FakeNode:
     routes: bytes = b""
     routes_version: int | None = None
     explicit: dict[int, m.Route] = field(default_factory=dict)
+    pins: dict[int, m.Pin] = field(default_factory=dict)
     links: dict[int, m.AddNode] = field(default_factory=dict)
     link_versions: dict[int, int] = field(default_factory=dict)
     up: set[int] = field(default_factory=set)
@@ -107,6 +108,7 @@ class FakeProcess:
         self._changed = asyncio.Event()
         self.refuse: Callable[[Message], bool] = lambda message: False
         self.measured: m.LinkMeasurements | None = None
+        self.flow_routes: dict[str, object] = {"flows": [], "known": 0, "forgotten": 0}
         self.sample: m.NodeSample | None = None
         self.slow: set[int] = set()
         """Neighbours to which links do not come up by themselves, but by `comes_up`."""
@@ -172,7 +174,8 @@ class FakeProcess:
             targets = [self.nodes[frame.node]] if frame.node else list(self.nodes.values())
             for node in targets:
                 self._apply(connection, node, frame)
-            connection.ack(frame)
+            listed = isinstance(frame.message, m.ListFlowRoutes)
+            connection.ack(frame, self.flow_routes if listed else None)
             for node in targets:
                 self._maybe_ready(node)
             self._changed.set()
@@ -186,9 +189,13 @@ class FakeProcess:
                 node.routes = message.table
             if message.reset:
                 node.explicit.clear()
+                node.pins.clear()
             node.explicit.update({route.route_id: route for route in message.routes})
             for route_id in message.removed:
                 node.explicit.pop(route_id, None)
+            node.pins.update({pin.pin_id: pin for pin in message.pins})
+            for pin_id in message.removed_pins:
+                node.pins.pop(pin_id, None)
             node.routes_version = message.version
         elif isinstance(message, m.AddNode):
             node.links[message.remote_node_id] = message

@@ -165,6 +165,7 @@ REFUSED = {
         UNSUPPORTED,
         "UPDATE nodes SET state = 'asleep', process = 3.5, mtu = -1, labels = '[]'",
     ),
+    "a state that cannot be wanted": (CHECK, "UPDATE nodes SET wanted = 'asleep'"),
     "no nodes": (UNSUPPORTED, "DELETE FROM nodes"),
     "a new node": (UNSUPPORTED, "INSERT INTO nodes (node_id, name) VALUES (9, 'nine')"),
     "no links at once": (UNSUPPORTED, "TRUNCATE links"),
@@ -211,6 +212,7 @@ REJECTED = {
         "INSERT INTO groups VALUES (56, 'x', 1, NULL);"
         " INSERT INTO group_trees (group_id, tree_id, edges) VALUES (56, 0, '[[1, 2], [2, 1]]')",
     ),
+    "a node whose process is elsewhere": ("nodes", "UPDATE nodes SET wanted = 'stopped' WHERE node_id = 2"),
 }
 """Statements that the controller refuses, and the table of the row."""
 
@@ -259,7 +261,7 @@ async def test_an_error_of_the_database_says_what_is_wrong_and_what_would_be_rig
             "forward: loss is 1.5, but a probability from 0 to 1 is expected",
             None,
         ),
-        "TRUNCATE routes": ("TRUNCATE does not reach the lab", "DELETE FROM routes"),
+        "TRUNCATE group_trees": ("TRUNCATE does not reach the lab", "DELETE FROM group_trees"),
     }
     await controller.core.store.flushed()
     async with await connection_to(database) as sql:

@@ -152,6 +152,27 @@ async def test_a_node_that_could_not_do_as_told_after_the_start_is_named(
 
 
 @pytest.mark.integration
+async def test_waiting_for_a_lab_ends_when_a_node_refuses_the_same_again(
+    start: Start, database: dict[str, Any]
+) -> None:
+    controller = await start(settings(database, 2))
+    host = FakeProcess([1, 2], 7)
+    host.refuse = lambda message: isinstance(message, m.AddNode)
+    await host.join(url(controller))
+    asking = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    with pytest.raises(PeerError) as caught:
+        await asking.request(m.WaitReady(30_000), within=40)
+    assert caught.value.id == "lab.not-ready"
+    assert ": AddNode was refused: " in caught.value.message
+    assert "after 30 s" not in caught.value.message
+    host.refuse = lambda _message: False
+    core = controller.core
+    assert await core.wait_until(lambda: not any(node.problems for node in core.lab.registry), 15)
+    answer = await asking.request(m.WaitReady(30_000), within=40)
+    assert isinstance(answer, m.Status) and answer.state == "ready"
+
+
+@pytest.mark.integration
 async def test_a_node_cannot_send_controller_messages(start: Start, database: dict[str, Any]) -> None:
     controller = await start(settings(database, 2))
     host = FakeProcess([1, 2], 7)

@@ -68,6 +68,24 @@ def test_waits_double_up_to_the_longest_and_begin_anew_with_another_version() ->
     assert all(timer.cancelled for timer in timers.all)
 
 
+def test_what_is_refused_again_when_it_is_repeated_is_known_until_it_succeeds_or_changes() -> None:
+    timers = FakeTimers()
+    waiting = Retries(lambda _node: None, later=timers.later)
+    for about in ("link 1", "link 2"):
+        waiting.refused(4, about, 70)
+    waiting.refused(4, "link 1", 70)
+    assert waiting.refused_again(4) == frozenset(), "it was not repeated yet"
+    timers.fire()
+    for about in ("link 1", "link 2"):
+        waiting.refused(4, about, 70)
+    assert waiting.refused_again(4) == {"link 1", "link 2"}
+    waiting.done(4, "link 1")
+    assert waiting.refused_again(4) == {"link 2"}
+    waiting.refused(4, "link 2", 71)
+    assert waiting.refused_again(4) == frozenset()
+    assert waiting.refused_again(5) == frozenset()
+
+
 def test_waits_are_drawn_and_nothing_is_left_of_a_node_that_registers() -> None:
     timers, told = FakeTimers(), list[int]()
     waiting = Retries(told.append, later=timers.later)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from orchestrator.deploy import node_states
 from orchestrator.deploy.home import Home
 from orchestrator.errors import NmError
 from orchestrator.lab import GroupTree, Lab
@@ -57,6 +59,32 @@ def test_a_link_and_a_route_by_sql_carry_packets(lab: Lab, nm: Nm) -> None:
         ("routes", "insert", "nm_user"),
         ("routes", "delete", "nm_user"),
     ]
+
+
+def test_a_node_is_stopped_and_started_by_sql(lab: Lab, nm: Nm) -> None:
+    def wanted(state: str, shown: str) -> None:
+        assert nm("sql", "-c", f"UPDATE nodes SET wanted = '{state}' WHERE node_id = 3").out == "UPDATE 1\n"
+        until(lambda: lab.status().nodes[2].state == shown)
+
+    wanted("stopped", "stopped")
+    until(lambda: not lab.node(1).run(["ping", "-c", "1", "-W", "1", "10.0.0.3"]).ok)
+    until(lambda: node_states.read(lab._inner._directory) == {3: "stopped"})
+    wanted("running", "ready")
+    until(lambda: lab.node(1).run(["ping", "-c", "1", "-W", "1", "10.0.0.3"]).ok)
+    wanted("paused", "paused")
+    until(lambda: node_states.read(lab._inner._directory) == {3: "paused"})
+    wanted("running", "ready")
+    until(lambda: lab.node(1).run(["ping", "-c", "1", "-W", "1", "10.0.0.3"]).ok)
+    refused = nm("sql", "-c", "UPDATE nodes SET mtu = 900")
+    assert refused.code == 1 and "only `wanted` is changed by SQL" in refused.err
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
 
 
 def test_a_statement_that_fails_says_why(lab: Lab, nm: Nm) -> None:

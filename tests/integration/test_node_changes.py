@@ -236,3 +236,31 @@ def test_a_restarted_controller_and_host_have_the_nodes_that_were_added(lab: Lab
     assert again.status().state == "ready" and ping(again, new, "node-4")
     settings = load_controller(lab.directory / "run" / "controller.toml")
     assert len(settings.nodes) == 5
+
+
+def test_services_follow_the_file_and_those_that_stay_run_on(lab: Lab) -> None:
+    def with_services(text: str) -> Topology:
+        return meant(FOUR + "services:\n" + text)
+
+    def running() -> dict[str, int]:
+        return {f"{x.node}/{x.service}": x.process for x in lab.status().services if x.good}
+
+    one = "  a: {nodes: '1-2', command: sleep 1000}\n"
+    lab.apply(with_services(one))
+    first = running()
+    assert first.keys() == {"1/a", "2/a"} and all(first.values())
+    lab.apply(
+        with_services("  a: {nodes: '2-3', command: sleep 1000}\n  b: {nodes: 4, command: sleep 900}\n")
+    )
+    second = running()
+    assert second.keys() == {"2/a", "3/a", "4/b"} and second["2/a"] == first["2/a"]
+    new = lab.add_node(links=[1])
+    assert running() == second
+    with pytest.raises(UsageError, match="node 4 is in use: the service b needs it"):
+        lab.remove_nodes([4])
+    failing = "  a: {nodes: '2-3', command: sleep 1001}\n  c: {nodes: 4, command: 'false'}\n"
+    with pytest.raises(NmError, match="service c in node 4"):
+        lab.apply(with_services(failing))
+    assert running().keys() == second.keys() and [node.id for node in lab.nodes] == [1, 2, 3, 4, new]
+    lab.apply(meant(FOUR))
+    assert lab.status().services == ()

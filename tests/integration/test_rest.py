@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,27 @@ def test_a_change_is_in_force_and_may_be_repeated(lab: Lab, api: Api) -> None:
     assert api("PUT", "/links/1/2/state", json={"down": False}).json()["state"] == "up"
     causes = [event.detail["cause"] for event in lab.events() if event.name == "link.changed"]
     assert causes == ["rest"] * 4
+
+
+def test_a_node_is_stopped_and_started_with_its_process(lab: Lab, api: Api) -> None:
+    sleeping = subprocess.Popen(
+        lab._inner.command(3, ["sh", "-c", "echo here; exec sleep 600"]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert sleeping.stdout is not None and sleeping.stdout.readline() == b"here\n"
+    for do, state in (("kill", "stopped"), ("start", "ready"), ("pause", "paused"), ("unpause", "ready")):
+        answer = api("PUT", "/nodes/3/wanted", json={"do": do})
+        assert answer.json() == {"changed": [3], "already": []}, answer.json()
+        assert api("GET", "/nodes/3").json()["state"] == state
+        if do == "kill":
+            assert sleeping.wait(10) != 0
+            refused = lab.node(1).run(["ping", "-c", "1", "-W", "1", "10.0.0.3"])
+            assert refused.exit_code == 1
+    assert lab.node(1).run(["ping", "-c", "1", "-W", "2", "10.0.0.3"]).ok
+    assert api("PUT", "/nodes/3/wanted", json={"do": "start"}).json() == {"changed": [], "already": [3]}
+    names = ("node.killed", "node.started")
+    assert [event.detail["cause"] for event in lab.events() if event.name in names] == ["rest"] * 2
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
 from orchestrator.errors import StartFailed, UsageError
@@ -220,6 +221,17 @@ def test_a_setting_that_the_kernel_refuses_is_named(labs: Labs) -> None:
     with pytest.raises(StartFailed) as refused:
         labs.up("n_nodes: 1\nname: refused\nnodes: {1: {sysctls: {net.ipv4.tcp_congestion_control: nosuch}}}")
     assert "net.ipv4.tcp_congestion_control = nosuch" in refused.value.render()
+
+
+def test_a_link_that_a_node_refuses_fails_the_start_with_its_reason_at_once(labs: Labs) -> None:
+    clock = SystemClock()
+    began = clock.monotonic()
+    with pytest.raises(StartFailed) as failed:
+        # Validation lets a gap without reordering pass; the packet engine does not.
+        labs.up("n_nodes: 2\nname: gap\nlinks: [{endpoints: [1, 2], reorder: {share: 0 %, gap: 3}}]")
+    assert "AddNode was refused: " in failed.value.render()
+    assert "a reorder gap of 3 needs a share of packets to reorder" in failed.value.render()
+    assert clock.monotonic() - began < 20, "the limit of a start is a minute"
 
 
 def test_what_a_scenario_needs_is_looked_for_before_its_run(home: Home, lab: Lab, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ fn a_flow_between_processes_delivers_every_byte_over_each_kind_of_link() {
         );
         let began = one.record.wait("the beginning", |record| {
             record.flows.iter().find_map(|event| match event {
-                FlowEvent::Began { id, key, at } => Some((*id, *key, *at)),
+                FlowEvent::Began { id, key, at, .. } => Some((*id, *key, *at)),
                 _ => None,
             })
         });

@@ -1,6 +1,6 @@
 //! Addresses as integers: the node or group that each belongs to.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::wire::ip6;
 use crate::{NodeId, Packet, Prefixes};
@@ -120,6 +120,14 @@ impl AddressMap {
     /// The node that an address belongs to or is behind: where its packets enter and leave the overlay.
     pub(crate) fn edge_of(&self, addr: u32) -> Option<NodeId> {
         self.owner(addr).edge()
+    }
+
+    /// The same for an address in the form that users see.
+    pub(crate) fn edge_at(&self, addr: IpAddr) -> Option<NodeId> {
+        match addr {
+            IpAddr::V4(addr) => self.edge_of(u32::from(addr)),
+            IpAddr::V6(addr) => self.owner6(addr.to_bits()).edge(),
+        }
     }
 
     /// The number of the node that the destination belongs to or is behind or, for the address of a group, its distance

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{AddressPlan, GroupId, LinkId, LinkSpec, NodeId, ReceiverId, SessionId, SessionReport, TreeId};
+use crate::{
+    AddressPlan, GroupId, LinkId, LinkSpec, NodeId, Pin, ReceiverId, RouteId, RoutedFlows, SessionId,
+    SessionReport, TreeId,
+};
 
 /// Bytes that another owner holds and that the engine only reads: a Python buffer, a mapped file, a vector.
 #[derive(Clone)]
@@ -39,18 +42,18 @@ impl fmt::Debug for SharedBytes {
 
 /// One explicit route of a pair of nodes, as installed at this node.
 ///
-/// A pair may have several routes. Every node on the path selects route `hash(flow) % of`, so all nodes must have the
-/// same `of`. With several next hops a copy is sent to each (a route may be a directed acyclic graph).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A pair may have several routes, of which the first node chooses one for each flow. With several next hops a copy is
+/// sent to each (a route may be a directed acyclic graph).
+#[derive(Debug, Clone, PartialEq)]
 pub struct PairRoute {
     /// Source of the packets.
     pub src: NodeId,
     /// Their destination.
     pub dst: NodeId,
-    /// Index of this route among the routes of the pair, from 0.
-    pub index: u32,
-    /// How many routes the pair has in the whole network.
-    pub of: u32,
+    /// Its number, the same at every node; not 0.
+    pub id: RouteId,
+    /// Its share of the flows of the pair is this by the sum of the weights of all their routes; positive and finite.
+    pub weight: f64,
     /// The neighbours to which this node sends a copy.
     pub next_hops: Vec<NodeId>,
 }
@@ -142,10 +145,22 @@ pub enum Command {
     InstallRoutes {
         /// Next-hop node per destination id, 0 = none. `None` leaves the forwarding table unchanged.
         table: Option<Vec<NodeId>>,
-        /// Explicit routes to add or replace, by (src, dst, index).
+        /// Explicit routes to add or replace, by (src, dst, id).
         routes: Vec<PairRoute>,
         /// Pairs whose explicit routes are removed before `routes` are added.
         removed: Vec<(NodeId, NodeId)>,
+    },
+    /// Adds or replaces pins by their numbers, and removes others. Output: `Done`.
+    SetPins {
+        /// New or changed pins. One whose route does not exist here has no effect until it does.
+        pins: Vec<Pin>,
+        /// The numbers of those to remove; unknown ones are skipped.
+        removed: Vec<u64>,
+    },
+    /// Lists the flows for which this node chose an explicit route. Output: `RoutedFlows`.
+    RoutedFlows {
+        /// The most flows to list.
+        limit: usize,
     },
     /// Adds groups to the directory and removes groups from it. Output: `Done`.
     InstallGroups {
@@ -248,6 +263,8 @@ pub enum CommandOutput {
     Session(SessionId),
     /// The progress of a session.
     Report(Box<SessionReport>),
+    /// Flows and their routes.
+    RoutedFlows(RoutedFlows),
 }
 
 /// Why a [`Command`] was refused. The state of the engine is unchanged.

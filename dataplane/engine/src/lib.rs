@@ -24,6 +24,7 @@ mod command;
 mod config;
 mod digest;
 mod engine;
+mod five_tuple;
 mod flow;
 mod group;
 mod io;
@@ -46,6 +47,8 @@ pub mod wire;
 pub type NodeId = u32;
 /// The link to one neighbour, both directions: an index local to one engine.
 pub type LinkId = u32;
+/// An explicit route of a pair of nodes; 0 is none.
+pub type RouteId = u32;
 /// A multicast group.
 pub type GroupId = u32;
 /// A tree of a group.
@@ -64,11 +67,13 @@ pub use config::{
     DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, SESSION_PORT,
 };
 pub use engine::{Engine, MAX_MESSAGE};
+pub use five_tuple::FiveTuple;
 pub use io::{Delivery, Event, Io, ReceivedBytes};
 pub use link::{Distribution, Histogram, LinkMeasurement, Trace};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use prefix::{Prefix, Prefixes};
+pub use route::{ChosenBy, Pin, RouteChoice, RoutedFlow, RoutedFlows};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::{Prefetch, SinkAllocator};
 pub use stats::{DropCause, DropCounters, FlowStats, ImpairedCounters, LinkStats, NodeStats, Traffic};

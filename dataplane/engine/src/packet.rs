@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::buffer::{self, Buffer, HEADROOM};
 use crate::vnet::VnetHeader;
 use crate::wire::{ip, ip6, PacketError};
-use crate::SESSION_PORT;
+use crate::{RouteId, SESSION_PORT};
 
 /// Bytes of the longest IPv4 header (RFC 791, section 3.1). That of IPv6 has 40; extension headers are not changed.
 pub const MAX_IP_HEADER: usize = 60;
@@ -63,6 +63,7 @@ pub struct Packet {
     vnet: VnetHeader,
     hops: u16,
     spent: u8,
+    route: RouteId,
 }
 
 impl Packet {
@@ -75,6 +76,7 @@ impl Packet {
             vnet: VnetHeader::default(),
             hops: 0,
             spent: 0,
+            route: 0,
         }
     }
 
@@ -112,6 +114,7 @@ impl Packet {
         self.meta = Meta::default();
         self.hops = 0;
         self.spent = 0;
+        self.route = 0;
     }
 
     /// Copies an IP packet into the buffer, behind the headroom. `None` when it is shared or too small.
@@ -161,6 +164,18 @@ impl Packet {
     /// Sets the hop count of a packet that was received from a link. Call after [`Packet::set_frame`].
     pub fn set_hops(&mut self, hops: u16) {
         self.hops = hops;
+    }
+
+    /// The explicit route that the first node of the packet chose for it; 0 for none.
+    #[must_use]
+    pub const fn route(&self) -> RouteId {
+        self.route
+    }
+
+    /// Sets the route of a packet that was received from a link, or the one that a local packet prefers. Call after
+    /// [`Packet::set_frame`].
+    pub fn set_route(&mut self, route: RouteId) {
+        self.route = route;
     }
 
     /// Number of MTU segments that the packet represents (1 until an engine has parsed it).
@@ -285,24 +300,6 @@ impl Packet {
         true
     }
 
-    /// Source and destination port of TCP and UDP; zeros for other protocols and for fragments.
-    pub(crate) fn ports(&self) -> (u16, u16) {
-        if self.meta.fragment || !matches!(self.meta.protocol, ip::UDP | ip::TCP) {
-            return (0, 0);
-        }
-        let at = usize::from(self.meta.ihl);
-        let bytes = &self.bytes()[at..at + 4];
-        (u16::from_be_bytes([bytes[0], bytes[1]]), u16::from_be_bytes([bytes[2], bytes[3]]))
-    }
-
-    /// A hash of addresses, protocol and ports: equal for all packets of one flow.
-    pub(crate) fn flow_hash(&self) -> u64 {
-        let (src_port, dst_port) = self.ports();
-        let ends = self.ends();
-        let rest = u64::from(self.meta.protocol) << 32 | u64::from(src_port) << 16 | u64::from(dst_port);
-        crate::rng::mix(ends ^ crate::rng::mix(rest))
-    }
-
     /// Both addresses in 64 bits; those of IPv6 as a hash.
     pub(crate) fn ends(&self) -> u64 {
         if !self.meta.v6 {
@@ -386,10 +383,11 @@ impl Packet {
         debug_assert_eq!(parsed, Ok(()), "headers written for this packet");
     }
 
-    /// Copies the hop count and the TTL decrements from the packet that this one was made from.
-    pub(crate) fn copy_hops_from(&mut self, from: &Packet) {
+    /// Copies the hop count, the TTL decrements and the route from the packet that this one was made from.
+    pub(crate) fn copy_path_from(&mut self, from: &Packet) {
         self.hops = from.hops;
         self.spent = from.spent;
+        self.route = from.route;
     }
 
     pub(crate) fn release(&mut self) -> Option<Arc<Buffer>> {

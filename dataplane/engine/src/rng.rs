@@ -70,7 +70,7 @@ impl Numbered {
 }
 
 /// The upper bits as a number in (0, 1]: never zero, so that its logarithm exists.
-fn unit(bits: u64) -> f64 {
+pub(crate) fn unit(bits: u64) -> f64 {
     ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4};
 use nm_engine::{
     Command, CommandOutput, Engine, GroupInfo, GroupRoute, Instant, Io, LinkId, LinkSpec, NodeConfig, Packet,
-    Pool, SharedBytes, VnetHeader, HEADROOM,
+    PairRoute, Pool, SharedBytes, VnetHeader, HEADROOM,
 };
 
 struct Counting;
@@ -71,6 +71,27 @@ fn forwarding_allocates_nothing() {
         pass(100);
         assert_eq!(allocations(|| pass(10_000)), 0, "towards {dst:?}");
     }
+}
+
+#[test]
+fn the_choice_of_a_route_allocates_nothing_once_a_flow_is_recorded() {
+    let (mut io, mut nodes) = line();
+    let route = |id| PairRoute { src: 1, dst: 3, id, weight: f64::from(id), next_hops: vec![2] };
+    let routes = Command::InstallRoutes { table: None, routes: vec![route(1), route(2)], removed: vec![] };
+    command(&mut nodes, &mut io, 0, routes);
+    let mut pass = |rounds: u32| {
+        for _ in 0..rounds {
+            let packet = super_packet(&mut io, [10, 0, 0, 3]);
+            nodes[0].handle_tun(Instant(1), packet, &mut io);
+            run(&mut nodes, &mut io, 0);
+            while let Some(packet) = io.tun.pop() {
+                assert_ne!(packet.route(), 0);
+                io.pool.put(packet);
+            }
+        }
+    };
+    pass(100);
+    assert_eq!(allocations(|| pass(10_000)), 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nm_engine::Instant;
+use nm_engine::{Instant, RouteId};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint, Ipv4Address};
@@ -98,6 +98,14 @@ impl Connection {
         match &self.side {
             Side::Source(source) => source.weight(),
             Side::Sink(_) => 1,
+        }
+    }
+
+    /// The route that packets to the peer prefer, 0 for none.
+    pub(crate) fn route(&self) -> RouteId {
+        match &self.side {
+            Side::Source(source) => source.route(),
+            Side::Sink(_) => 0,
         }
     }
 

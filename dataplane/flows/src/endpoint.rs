@@ -1,11 +1,13 @@
 //! The endpoint of a node: all of its flows, their connections, ready queue and timers.
 
+mod mtu;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use nm_engine::{Instant, NodeConfig, Packet, Pool, VnetHeader};
+use nm_engine::{Instant, NodeConfig, Packet, Pool, RouteId, VnetHeader};
 
 use crate::connection::{micros, Connection, Polled, Side};
 use crate::device::Slot;
@@ -276,22 +278,6 @@ impl Endpoint {
         pool.put(packet);
     }
 
-    /// Sends shorter segments on a connection from now on, retransmissions included.
-    fn shorten(&mut self, now: Instant, peer: Peer, mtu: u16) {
-        let Some(index) = self.by_peer.get(&peer).copied() else {
-            return;
-        };
-        let mtu = self.paths.learn(now, peer.addr, mtu);
-        let Some(connection) = self.connections[index].as_mut().filter(|each| mtu < each.mtu) else {
-            return;
-        };
-        connection.mtu = mtu;
-        if let Side::Source(source) = &mut connection.side {
-            source.set_mss(usize::from(mtu) - HEADERS);
-        }
-        self.set_ready(index);
-    }
-
     fn handle_segment(&mut self, now: Instant, peer: Peer, syn: bool, bytes: &[u8], pool: &mut Pool) {
         self.slot.set_incoming(bytes);
         let index = match self.by_peer.get(&peer) {
@@ -299,6 +285,7 @@ impl Endpoint {
             None if syn && peer.local_port == FLOW_PORT => Some(self.accept(peer)),
             None => None,
         };
+        let route = index.and_then(|index| self.connections[index].as_ref()).map_or(0, Connection::route);
         match index.and_then(|index| Some((index, self.connections[index].as_mut()?))) {
             Some((index, connection)) => {
                 let iface = self.paths.interface(now, connection.mtu);
@@ -314,7 +301,7 @@ impl Endpoint {
                 iface.poll_ingress_single(micros(now), &mut self.slot, &mut nobody);
             }
         }
-        if let Some(reply) = packet(self.slot.outgoing(), pool) {
+        if let Some(reply) = packet(self.slot.outgoing(), route, pool) {
             self.replies.push_back(reply);
         }
     }
@@ -393,8 +380,9 @@ impl Endpoint {
                         connection.credit = connection.weight();
                         self.ready.push_back(index);
                     }
+                    let route = connection.route();
                     self.collect(index);
-                    return packet(self.slot.outgoing(), pool);
+                    return packet(self.slot.outgoing(), route, pool);
                 }
                 Polled::Idle(deadline) => {
                     connection.ready = false;
@@ -450,9 +438,10 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-fn packet(bytes: Option<&[u8]>, pool: &mut Pool) -> Option<Packet> {
+fn packet(bytes: Option<&[u8]>, route: RouteId, pool: &mut Pool) -> Option<Packet> {
     let bytes = bytes?;
     let mut packet = pool.get_for(bytes.len());
     packet.fill(bytes, VnetHeader::default())?;
+    packet.set_route(route);
     Some(packet)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use nm_engine::{Instant, NodeId};
+use nm_engine::{Instant, NodeId, RouteId};
 
 /// How much a flow sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct FlowSpec {
     pub rate_bps: Option<u64>,
     /// Packets that it may send in turn when several flows of its node are ready; at least 1.
     pub weight: u32,
+    /// The explicit route that its packets prefer; 0 for none.
+    pub route: RouteId,
 }
 
 /// The addresses and ports of a flow's packets from the source to the destination; the protocol is TCP.
@@ -105,6 +107,17 @@ pub enum FlowEvent {
         key: FlowKey,
         /// When.
         at: Instant,
+        /// The route that it prefers; 0 for none.
+        asked: RouteId,
+    },
+    /// The explicit route that the packets of a flow take as it begins. Its node reports it, not the endpoint.
+    Routed {
+        /// Its packets.
+        key: FlowKey,
+        /// When.
+        at: Instant,
+        /// The route.
+        route: RouteId,
     },
     /// Acknowledged bytes of the flows that progressed during the last second, by number.
     Progressed(Vec<(u64, u64)>),

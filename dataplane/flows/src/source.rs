@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nm_engine::Instant;
+use nm_engine::{Instant, RouteId};
 use smoltcp::socket::tcp::{Socket, State};
 
 use crate::flow::{Amount, EndReason, FlowEnd, FlowEvent, FlowKey, FlowSpec};
@@ -83,13 +83,22 @@ impl Source {
     /// The event of the beginning, once.
     pub(crate) fn take_began(&mut self) -> Option<FlowEvent> {
         let at = self.began.filter(|_| !std::mem::replace(&mut self.announced, self.began.is_some()))?;
-        Some(FlowEvent::Began { id: self.spec.id, key: self.key, at })
+        Some(self.began_event(at))
     }
 
     /// The event of the beginning again, if it was reported.
     pub(crate) fn began_again(&self) -> Option<FlowEvent> {
         let at = self.began.filter(|_| self.announced)?;
-        Some(FlowEvent::Began { id: self.spec.id, key: self.key, at })
+        Some(self.began_event(at))
+    }
+
+    fn began_event(&self, at: Instant) -> FlowEvent {
+        FlowEvent::Began { id: self.spec.id, key: self.key, at, asked: self.spec.route }
+    }
+
+    /// The route that its packets prefer, 0 for none.
+    pub(crate) fn route(&self) -> RouteId {
+        self.spec.route
     }
 
     /// Changes the rate and the weight.

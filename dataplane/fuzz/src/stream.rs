@@ -110,10 +110,13 @@ fn piece(input: &mut Input<'_>) -> Vec<u8> {
         u16::from(choice) & 0x70
     };
     let vnet = VnetHeader::from_bytes(&input.array());
+    let hops = input.u16();
     let header = FrameHeader {
         length: body.len(),
         flags,
-        hops: input.u16(),
+        hops,
+        // Not an input of its own, so that stored inputs keep their meaning.
+        route: u32::from(hops) << 9,
         vnet,
     };
     let mut frame = header.encode().to_vec();
@@ -138,7 +141,8 @@ fn compare(sent: &[u8], received: &[Received]) {
             Some(Received::Packet(packet)) => {
                 assert!(!control);
                 assert_eq!((packet.bytes(), packet.hops()), (body, hops));
-                assert_eq!(packet.vnet().to_bytes(), rest[8..HEADER]);
+                assert_eq!(packet.route().to_le_bytes(), rest[8..12]);
+                assert_eq!(packet.vnet().to_bytes(), rest[12..HEADER]);
             }
             Some(Received::Control(_)) => assert!(control),
             // An invalid message ends the stream.

@@ -22,7 +22,7 @@ messages! {
         NodeSettings, AddNode, RemoveNode, AddNodeAddress, InstallRoutes, SetLink, AddFlows, StopFlows, TopologyReady,
         AgentWanted,
         GroupCreated, InstallGroupDirectory, InstallGroupRoutes, MemberChanged, NodeState, ProbeLink,
-        MeasureLinks, SampleNodes,
+        MeasureLinks, SampleNodes, ListFlowRoutes,
     }
 }
 
@@ -139,6 +139,35 @@ pub struct Route {
     pub dst_node_id: u32,
     /// The next hops of this node.
     pub next_hops: Vec<u32>,
+    /// Its share of the flows of its pair, by the sum of the weights of all routes of the pair; positive.
+    #[serde(default = "default_weight")]
+    pub weight: f64,
+}
+
+fn default_weight() -> f64 {
+    1.0
+}
+
+/// Flows of a pair of nodes that shall take a certain route; sent to the source. Absent fields match every value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The pin.
+    pub pin_id: u64,
+    /// Source of the flows.
+    pub src_node_id: u32,
+    /// Their destination.
+    pub dst_node_id: u32,
+    /// The route.
+    pub route_id: u64,
+    /// The number of the protocol above IP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+    /// The source's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src_port: Option<u16>,
+    /// The destination's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dst_port: Option<u16>,
 }
 
 /// Changes the forwarding table and explicit routes.
@@ -155,9 +184,15 @@ pub struct InstallRoutes {
     /// Ids of removed routes.
     #[serde(default)]
     pub removed: Vec<u64>,
-    /// Whether to remove all explicit routes before adding `routes`.
+    /// Whether to remove all explicit routes and pins before adding those of this message.
     #[serde(default)]
     pub reset: bool,
+    /// Pins that are new or changed.
+    #[serde(default)]
+    pub pins: Vec<Pin>,
+    /// Numbers of removed pins.
+    #[serde(default)]
+    pub removed_pins: Vec<u64>,
 }
 
 impl InstallRoutes {
@@ -303,3 +338,12 @@ pub struct MeasureLinks {}
 /// Send a `NodeSample` for each node concerned; acknowledged behind the last one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SampleNodes {}
+
+/// List the flows for which this node, their first one, chose an explicit route. `Ack.value` is
+/// `{flows: [[flow, route_id, by, idle_ms], …], known, forgotten}`, the latest flows first, where `by` is `only`,
+/// `hash`, `pin` or `fallback`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListFlowRoutes {
+    /// The most flows to list.
+    pub limit: u32,
+}

@@ -124,6 +124,7 @@ impl PySimulation {
                 node,
                 table,
                 routes: Vec::new(),
+                removed: Vec::new(),
             },
         )
     }
@@ -132,15 +133,16 @@ impl PySimulation {
         &self,
         at_us: u64,
         node: u32,
-        routes: Vec<(u32, u32, u32, u32, Vec<u32>)>,
+        routes: Vec<(u32, u32, u32, f64, Vec<u32>)>,
+        removed: Vec<(u32, u32)>,
     ) -> PyResult<()> {
         let routes = routes
             .into_iter()
-            .map(|(src, dst, index, of, next_hops)| PairRoute {
+            .map(|(src, dst, id, weight, next_hops)| PairRoute {
                 src,
                 dst,
-                index,
-                of,
+                id,
+                weight,
                 next_hops,
             });
         let routes = routes.collect();
@@ -150,6 +152,7 @@ impl PySimulation {
                 node,
                 table: None,
                 routes,
+                removed,
             },
         )
     }
@@ -182,6 +185,7 @@ impl PySimulation {
             amount: Amount::Bytes(size),
             rate_bps,
             weight: 1,
+            route: 0,
         };
         let added = self.lock().add_flow(flow, begin);
         added.map_err(|error| refused(&error))

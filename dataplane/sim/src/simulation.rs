@@ -46,6 +46,8 @@ pub enum Change {
         table: Option<Vec<NodeId>>,
         /// The node's part of explicit routes.
         routes: Vec<PairRoute>,
+        /// The pairs whose earlier routes are removed before.
+        removed: Vec<(NodeId, NodeId)>,
     },
 }
 
@@ -322,7 +324,7 @@ impl Simulation {
     fn collect(&mut self) {
         for (_, event) in self.lab.take_flow_events() {
             match event {
-                FlowEvent::Began { .. } => {}
+                FlowEvent::Began { .. } | FlowEvent::Routed { .. } => {}
                 FlowEvent::Progressed(flows) => {
                     for (id, acknowledged) in flows {
                         if let Some(flow) = self.running.get_mut(&id) {
@@ -368,8 +370,7 @@ impl Simulation {
                 self.lab.set_link(a, b, up);
                 return Ok(());
             }
-            Change::Routes { node, table, routes } => {
-                let removed = routes.iter().map(|route| (route.src, route.dst)).collect();
+            Change::Routes { node, table, routes, removed } => {
                 (node, Command::InstallRoutes { table, routes, removed })
             }
         };

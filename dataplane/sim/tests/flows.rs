@@ -301,7 +301,7 @@ fn run(lab: &mut Lab, flows: &[FlowSpec]) -> Vec<FlowEnd> {
 }
 
 fn bytes(id: u64, src: NodeId, dst: NodeId, size: u64) -> FlowSpec {
-    FlowSpec { id, src, dst, amount: Amount::Bytes(size), rate_bps: None, weight: 1 }
+    FlowSpec { id, src, dst, amount: Amount::Bytes(size), rate_bps: None, weight: 1, route: 0 }
 }
 
 fn timed(id: u64, src: NodeId, dst: NodeId, millis: u64) -> FlowSpec {

@@ -131,7 +131,7 @@ fn mbit(rate: u64) -> LinkSpec {
 }
 
 fn flow(id: u64, src: NodeId, dst: NodeId, size: u64) -> FlowSpec {
-    FlowSpec { id, src, dst, amount: Amount::Bytes(size), rate_bps: None, weight: 1 }
+    FlowSpec { id, src, dst, amount: Amount::Bytes(size), rate_bps: None, weight: 1, route: 0 }
 }
 
 /// A line of nodes with routes, that runs for a minute at most.
@@ -154,7 +154,7 @@ fn line(count: u32, seed: u64, spec: LinkSpec) -> Simulation {
             _ => 0,
         };
         let table = Some((0..=count).map(towards).collect());
-        let routes = Change::Routes { node, table, routes: vec![] };
+        let routes = Change::Routes { node, table, routes: vec![], removed: vec![] };
         simulation.change_at(Instant::ZERO, routes).expect("a node");
     }
     simulation

@@ -107,6 +107,54 @@ class NodeRoutes:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplicitRoute:
+    """An explicit route.
+
+    Attributes:
+        share: Its share of the flows of its pair at the moment; 0 while it is down.
+        state: `up`, `down` where a link of it carries nothing, or `invalid` where it cannot be used.
+        origin: `file`, `computed`, `sql` or `operator`.
+        pins: The numbers of the pins to it.
+    """
+
+    route_id: U64
+    src_node_id: U32
+    dst_node_id: U32
+    edges: tuple[tuple[U32, U32], ...]
+    weight: float
+    share: float
+    state: str
+    origin: str
+    pins: tuple[U64, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRoute:
+    """A flow that begins at a node, and the explicit route that it takes.
+
+    Attributes:
+        by: Why: `only`, `hash`, `pin`, or `fallback` where the route of its pin is down or gone.
+        idle_ms: Since its last packet.
+    """
+
+    node_id: U32
+    flow: str
+    route_id: U64
+    by: str
+    idle_ms: U64
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRoutes:
+    """The latest flows of nodes, how many they know and have forgotten, and nodes without an answer."""
+
+    flows: tuple[FlowRoute, ...]
+    known: U64
+    forgotten: U64
+    silent: tuple[U32, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EventPage:
     """Events in order of their numbers; `more` when the limit cut them off."""
 

@@ -34,6 +34,9 @@ ANSWER_S = 10.0
 CHANGE_S = 15.0
 """Seconds for changes: up to 5 for the nodes to confirm them, and up to 5 for Postgres to store them."""
 
+ACT_S = 70.0
+"""Seconds for what is done to processes of nodes: what the controller allows for it, and some more."""
+
 _WAYS = ("both", "forward", "backward")
 
 
@@ -83,8 +86,9 @@ def _status(path: str, kind: Any, make: Callable[..., Any], summary: str, cli: s
 
 def _change(verb: str, path: str, message: type[Message], summary: str, **more: Any) -> Route:
     """Return the row of a change."""
-    fixed = {"cause": CAUSE, **more.pop("fixed", {})}
-    return Route(verb=verb, path=path, message=message, summary=summary, fixed=fixed, within=CHANGE_S, **more)
+    more["fixed"] = {"cause": CAUSE, **more.get("fixed", {})}
+    more.setdefault("within", CHANGE_S)
+    return Route(verb=verb, path=path, message=message, summary=summary, **more)
 
 
 _SETTINGS = {
@@ -100,14 +104,16 @@ ROUTES: tuple[Route, ...] = (
         "PUT",
         "/nodes/{node_id}/wanted",
         m.NodeFault,
-        "Record what a node shall be: its links and the routes of the lab follow at once. "
-        "Its process is ended, started, paused or resumed by `nm node` and `Lab.node(…)` alone, which run "
-        "on its host.",
+        "Make a node what it shall be: its links and the routes of the lab follow at once, and its process "
+        "is ended, started, paused or resumed. Refused with docker, where the controller is in a container: "
+        "`nm node` and `Lab.node(…)` do it there, on the machine of the lab.",
         cli="nm node kill|stop|start|pause|unpause",
         sdk="Lab.node(N).kill() …",
         body=("do",),
         words={"do": ("kill", "stop", "start", "pause", "unpause")},
+        fixed={"act": True},
         derived=lambda params: {"nodes": [params["node_id"]]},
+        within=ACT_S,
         answer=Answer(answers.NodesWanted, acknowledged(answers.NodesWanted).make, {"node_id": U32}),
     ),
     Route(
@@ -116,6 +122,83 @@ ROUTES: tuple[Route, ...] = (
         message=m.GetRoutes,
         summary="The routes that a node should have.",
         answer=Answer(answers.NodeRoutes, answers.routes, {}),
+    ),
+    Route(
+        verb="GET",
+        path="/routes",
+        message=m.GetExplicitRoutes,
+        summary="The explicit routes of all pairs, or those from or to a node.",
+        cli="nm route list",
+        sdk="Lab.routes.list()",
+        query=("src_node_id", "dst_node_id"),
+        answer=acknowledged(tuple[answers.ExplicitRoute, ...]),
+    ),
+    _change(
+        "POST",
+        "/routes",
+        m.AddRoute,
+        "Add an explicit route of a pair, by `path` or by `edges`.",
+        cli="nm route add PATH",
+        sdk="Lab.routes.add([1, 2, 3])",
+        body=("src_node_id", "dst_node_id", "path", "edges", "weight"),
+        answer=acknowledged(answers.ExplicitRoute),
+    ),
+    _change(
+        "PATCH",
+        "/routes/{route_id}",
+        m.ChangeRoute,
+        "Change the weight of an explicit route, its path, or both.",
+        cli="nm route set ROUTE",
+        sdk="Lab.routes.set(ROUTE, weight=2)",
+        body=("path", "edges", "weight"),
+        answer=acknowledged(answers.ExplicitRoute),
+    ),
+    _change(
+        "DELETE",
+        "/routes/{route_id}",
+        m.DeleteRoute,
+        "Delete an explicit route with the pins to it.",
+        cli="nm route del ROUTE",
+        sdk="Lab.routes.remove(ROUTE)",
+        answer=acknowledged(answers.ExplicitRoute),
+    ),
+    Route(
+        verb="GET",
+        path="/routes/flows",
+        message=m.GetFlowRoutes,
+        summary="The flows of a node, or of all, that take explicit routes, and which.",
+        cli="nm route flows",
+        sdk="Lab.routes.flows()",
+        query=("node_id", "limit"),
+        answer=acknowledged(answers.FlowRoutes),
+    ),
+    Route(
+        verb="GET",
+        path="/pins",
+        message=m.GetPins,
+        summary="The pins of flows to explicit routes.",
+        cli="nm flow pins",
+        sdk="Lab.routes.pins()",
+        answer=acknowledged(tuple[m.Pin, ...]),
+    ),
+    _change(
+        "POST",
+        "/pins",
+        m.AddPin,
+        "Let flows of the pair of a route take this route; what is left out matches every value.",
+        cli="nm flow pin ROUTE",
+        sdk="Lab.routes.pin(ROUTE, …)",
+        body=("route_id", "protocol", "src_port", "dst_port"),
+        answer=acknowledged(m.Pin),
+    ),
+    _change(
+        "DELETE",
+        "/pins/{pin_id}",
+        m.DeletePin,
+        "Delete a pin; its flows are spread over the routes again.",
+        cli="nm flow unpin PIN",
+        sdk="Lab.routes.unpin(PIN)",
+        answer=acknowledged(m.Pin),
     ),
     _status("/links", tuple[m.LinkStatus, ...], lambda status: status.links, "All links.", "nm link show"),
     _status("/links/{a}/{b}", m.LinkStatus, answers.link, "One link.", "nm link show A B", a=U32, b=U32),

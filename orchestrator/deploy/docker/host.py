@@ -244,14 +244,19 @@ class DockerHost:
             await self.engine.act([each.id for each in own], do)
 
     async def change_nodes(
-        self, directory: LabDirectory, state: LabState, removed: Collection[int], progress: Progress
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        removed: Collection[int],
+        services: Collection[str],
+        progress: Progress,
     ) -> LabState:
-        """Remove the containers of removed nodes, with those of their services, and start new ones."""
-        gone = {str(node) for node in removed}
-        if gone:
-            progress("removing containers of nodes")
+        """Remove the containers of removed nodes and of services that are others, and start new nodes."""
+        if removed or services:
+            progress("removing containers")
             found = await self.engine.containers(_labels(directory))
-            await self.engine.remove_containers([each.id for each in found if str(each.node) in gone])
+            gone = [each.id for each in found if each.node in removed or each.part in services]
+            await self.engine.remove_containers(gone)
         return await self.start(directory, state, progress)
 
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:

@@ -198,11 +198,23 @@ class NativeHost:
         await node_faults.act(directory, state, nodes, do)
 
     async def change_nodes(
-        self, directory: LabDirectory, state: LabState, removed: Collection[int], progress: Progress
+        self,
+        directory: LabDirectory,
+        state: LabState,
+        removed: Collection[int],
+        services: Collection[str],
+        progress: Progress,
     ) -> LabState:
-        """Have the host processes add and remove namespaces; start one that is new, end one without nodes."""
+        """Have the host processes add and remove namespaces; start one that is new, end one without nodes.
+
+        The process that runs services finds out by itself which of them are others.
+        """
         progress("adding and removing namespaces")
-        return await changed_nodes(self, directory, state)
+        state = await changed_nodes(self, directory, state)
+        runner = state.parts.get(SERVICES)
+        if runner is not None and runner.alive():
+            await ask(directory, "reload", ())
+        return state
 
     async def end_parts(self, directory: LabDirectory, state: LabState, parts: Collection[str]) -> None:
         """End their processes: asked first, because one that is asked closes its nodes in order."""

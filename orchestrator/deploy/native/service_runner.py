@@ -6,6 +6,7 @@ it again when it ends, after everything that the one before had started was ende
 
 It publishes what became of services in `service-states.json`, logs to `logs/services.log`, and takes
 requests on the socket `run/services.sock`: a line of JSON such as `{"do": "restart", "which": ["3/redis"]}`.
+`reload` makes the services those of the lab's file, which has changed; those that are the same run on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.native.running import PART, Published, Running
 from orchestrator.errors import NmError
 from orchestrator.node_states import control_socket
-from orchestrator.services import ServiceState
+from orchestrator.services import Instance, ServiceState
 
 MOST_REQUEST = 4 * 1024 * 1024
 """Bytes of a request; it names each service that is meant."""
@@ -40,11 +42,15 @@ class Runner:
 
     def __init__(self, directory: LabDirectory, state: notes.LabState) -> None:
         self._directory = directory
-        instances = services.read(directory.run)
-        begin = [ServiceState(node=each.node, service=each.service, state="waiting") for each in instances]
+        self._lab = state
+        self._instances = {each.key: each for each in services.read(directory.run)}
+        begin = [_waiting(each) for each in self._instances.values()]
         self._published = Published(directory.path, begin)
-        self._all = {each.key: Running(directory, state, each, self._published, say) for each in instances}
+        self._all: dict[str, Running] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failed: BaseException | None = None
         self._closing = asyncio.Event()
+        self._reloading = asyncio.Lock()
 
     async def run(self) -> None:
         """Run until a signal ends it; then end all services."""
@@ -52,17 +58,52 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._closing.set)
-        tasks = [asyncio.create_task(each.run(), name=key) for key, each in self._all.items()]
-        closing = asyncio.create_task(self._closing.wait())
+        for each in self._instances.values():
+            self._begin(each)
         with control_socket(self._directory.run, PART) as path:
             server = await self.listen(path)
         async with server:
-            await asyncio.wait([*tasks, closing], return_when=asyncio.FIRST_COMPLETED)
+            await self._closing.wait()
+        if self._failed is not None:
+            raise self._failed
+        await self._end(list(self._tasks))
+
+    def _begin(self, instance: Instance) -> None:
+        running = Running(self._directory, self._lab, instance, self._published, say)
+        task = asyncio.create_task(running.run(), name=instance.key)
+        task.add_done_callback(self._ended)
+        self._all[instance.key], self._tasks[instance.key] = running, task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._failed = task.exception()
+            self._closing.set()
+
+    async def _end(self, keys: Collection[str]) -> None:
+        tasks = [self._tasks.pop(key) for key in keys]
         for task in tasks:
-            if task.done() and not task.cancelled() and task.exception() is not None:
-                raise task.exception() or AssertionError
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for key in keys:
+            del self._all[key]
+
+    async def reload(self) -> None:
+        """End services that the file lacks or states otherwise, and begin those that are new in it."""
+        async with self._reloading:
+            self._lab = notes.read(self._directory) or self._lab
+            wanted = {each.key: each for each in services.read(self._directory.run)}
+            known = self._instances
+            await self._end([key for key, each in known.items() if wanted.get(key) != each])
+            new = [each for key, each in wanted.items() if known.get(key) != each]
+            kept = {key: state for key, state in self._published.all.items() if key in wanted}
+            fresh = {each.key: _waiting(each) for each in new}
+            merged = {**kept, **fresh}
+            self._published.all = {key: merged[key] for key in wanted}  # in the order of their start
+            self._instances = wanted
+            for each in new:
+                self._begin(each)
+            self._published.write()
+            say(f"reloaded: {len(new)} of {len(wanted)} are new")
 
     async def listen(self, path: str) -> asyncio.Server:
         """Take requests on a socket."""
@@ -70,7 +111,7 @@ class Runner:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            error = self._answer(await reader.readline())
+            error = await self._answer(await reader.readline())
         except (ValueError, KeyError, TypeError) as wrong:
             error = f"no request: {wrong}"
         with suppress(ConnectionError):
@@ -78,9 +119,12 @@ class Runner:
             await writer.drain()
         writer.close()
 
-    def _answer(self, line: bytes) -> str:
+    async def _answer(self, line: bytes) -> str:
         """Carry a request out; return what is wrong with it."""
         request = json.loads(line)
+        if request["do"] == "reload":
+            await self.reload()
+            return ""
         for key in request["which"]:
             running = self._all.get(key)
             if running is None:
@@ -93,6 +137,10 @@ class Runner:
                 return f"`{request['do']}` is nothing that can be done"
         self._published.write()  # who asked looks there next
         return ""
+
+
+def _waiting(instance: Instance) -> ServiceState:
+    return ServiceState(node=instance.node, service=instance.service, state="waiting")
 
 
 def say(what: str) -> None:

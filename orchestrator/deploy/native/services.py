@@ -29,7 +29,7 @@ RETRY_S = 0.05
 
 
 async def ask(directory: LabDirectory, do: str, which: Sequence[str]) -> None:
-    """Have it `start` services that failed, or `restart` services.
+    """Have it `start` services that failed, `restart` services, or `reload` its file.
 
     Raises:
         NmError: It does not answer, or refuses.

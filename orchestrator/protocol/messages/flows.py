@@ -98,6 +98,7 @@ class FlowStatus:
         route_id: The explicit route that it has to take.
         start_us: When it began.
         finish_us: When it ended.
+        taken_route: The explicit route that its packets took when it began.
     """
 
     id: U64
@@ -115,6 +116,7 @@ class FlowStatus:
     route_id: U64 | None = None
     start_us: U64 | None = None
     finish_us: U64 | None = None
+    taken_route: U64 | None = None
 
     @property
     def ended(self) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol.messages.base import Message, Role, sent_by
-from orchestrator.protocol.schema import U16, U32, U64
+from orchestrator.protocol.schema import U8, U16, U32, U64
 
 __all__ = [
     "AddFlows",
@@ -27,11 +27,13 @@ __all__ = [
     "InstallGroupDirectory",
     "InstallGroupRoutes",
     "InstallRoutes",
+    "ListFlowRoutes",
     "MeasureLinks",
     "MemberChanged",
     "NodeSettings",
     "NodeSpec",
     "NodeState",
+    "Pin",
     "ProbeLink",
     "RemoveNode",
     "Route",
@@ -121,12 +123,44 @@ class AddNodeAddress(Message):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An explicit route's part at one node; several next hops mean a copy to each."""
+    """An explicit route's part at one node; several next hops mean a copy to each.
+
+    Attributes:
+        route_id: The route.
+        src_node_id: Its source.
+        dst_node_id: Its destination.
+        next_hops: Where this node sends its packets.
+        weight: Its share of the flows of its pair, by the sum of the weights of all routes of the pair.
+    """
 
     route_id: U64
     src_node_id: U32
     dst_node_id: U32
     next_hops: tuple[U32, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Flows of a pair of nodes that shall take a route; a field that is left out matches every value.
+
+    Attributes:
+        pin_id: Its number.
+        src_node_id: The source of the flows, to which it is sent.
+        dst_node_id: Their destination.
+        route_id: The route.
+        protocol: The number of the protocol above IP.
+        src_port: The source's port.
+        dst_port: The destination's port.
+    """
+
+    pin_id: U64
+    src_node_id: U32
+    dst_node_id: U32
+    route_id: U64
+    protocol: U8 | None = None
+    src_port: U16 | None = None
+    dst_port: U16 | None = None
 
 
 @sent_by(Role.CONTROLLER)
@@ -141,7 +175,9 @@ class InstallRoutes(Message):
         routes: Explicit routes that are new or changed; several with one source and destination are shared
             out by flow.
         removed: Route ids that are gone.
-        reset: Forget all explicit routes before applying `routes`.
+        reset: Forget all explicit routes and pins before applying those of this message.
+        pins: Pins that are new or changed.
+        removed_pins: Numbers of pins that are gone.
     """
 
     version: U64
@@ -149,6 +185,20 @@ class InstallRoutes(Message):
     routes: tuple[Route, ...] = ()
     removed: tuple[U64, ...] = ()
     reset: bool = False
+    pins: tuple[Pin, ...] = ()
+    removed_pins: tuple[U64, ...] = ()
+
+
+@sent_by(Role.CONTROLLER)
+@dataclass(frozen=True, slots=True)
+class ListFlowRoutes(Message):
+    """List the flows for which this node, their first one, chose an explicit route.
+
+    `Ack.value` is `{flows: [[flow, route_id, by, idle_ms], …], known, forgotten}`, the latest flows first;
+    `by` is `only`, `hash`, `pin` or `fallback`.
+    """
+
+    limit: U32
 
 
 @sent_by(Role.CONTROLLER)

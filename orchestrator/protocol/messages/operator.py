@@ -354,8 +354,8 @@ class Heal(Message):
 class NodeFault(Message):
     """Record what nodes shall be from now on: stopped, paused or running; nothing changes if one cannot.
 
-    The sender then does it to their processes. The links of a node that is to be stopped are removed at its
-    neighbours at once, and routes avoid it.
+    The sender then does it to their processes, or has it done with `act`. The links of a node that is to be
+    stopped are removed at its neighbours at once, and routes avoid it.
 
     The value of the `Ack` is `{changed, already}`: the nodes for which this is a change, and the others.
 
@@ -363,11 +363,14 @@ class NodeFault(Message):
         nodes: Which ones; none is external.
         do: `kill`, `stop`, `start`, `pause` or `unpause`.
         cause: Who or what asked, for the history.
+        act: Have it done to their processes, too, and answer when that is done; refused where the controller
+            is not beside them.
     """
 
     nodes: tuple[U32, ...]
     do: str
     cause: str = "operator"
+    act: bool | None = None
 
 
 @sent_by(Role.OPERATOR)

@@ -7,7 +7,7 @@ use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::{NodeId, NodeStats};
+use nm_engine::{NodeId, NodeStats, RoutedFlows};
 use nm_messages::{LinkMeasurements, Metrics, NodeSample, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -35,6 +35,9 @@ pub trait Executor: Send + Sync {
 
     /// The sample of these counters.
     fn sample(&self, stats: &NodeStats) -> NodeSample;
+    /// Requests the flows for which the node chose a route, at most `limit`; `done` is called once, on any thread, with
+    /// `None` when the node is closed.
+    fn routed_flows(&self, limit: usize, done: Box<dyn FnOnce(Option<RoutedFlows>) + Send>);
     /// The connection was made or lost.
     fn connected(&self, up: bool, reason: &str);
 }
@@ -113,6 +116,12 @@ pub(crate) enum Input {
         attached: u64,
         order: Option<u64>,
         stats: Option<Box<NodeStats>>,
+    },
+    /// The flows of a node have arrived, which the request `id` of the controller asked for.
+    RoutedFlows {
+        node: NodeId,
+        id: u32,
+        flows: Option<RoutedFlows>,
     },
 }
 

@@ -12,7 +12,7 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nm_engine::NodeStats;
+use nm_engine::{NodeStats, RoutedFlows};
 use nm_messages::{
     decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes,
     LinkMeasurements, LinkSpec, Metrics, NodeSample, NodeSettings, NodeSpec, RemoveNode, SetLink,
@@ -223,6 +223,9 @@ impl Executor for Recorder {
     fn sample(&self, _stats: &NodeStats) -> NodeSample {
         unreachable!("it has no counters")
     }
+    fn routed_flows(&self, limit: usize, done: Box<dyn FnOnce(Option<RoutedFlows>) + Send>) {
+        done((limit > 0).then(RoutedFlows::default));
+    }
     fn connected(&self, _up: bool, _reason: &str) {}
 }
 
@@ -411,6 +414,8 @@ fn routes_of(version: u64) -> InstallRoutes {
         routes: vec![],
         removed: vec![],
         reset: true,
+        pins: vec![],
+        removed_pins: vec![],
     }
 }
 

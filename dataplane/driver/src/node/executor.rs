@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nm_engine::{
-    AddressPlan, Command, CommandError, FlowStats, LinkStats, NodeId, NodeStats, Traffic,
+    AddressPlan, Command, CommandError, CommandOutput, FlowStats, LinkStats, NodeId, NodeStats,
+    PairRoute, Pin, RoutedFlows, Traffic,
 };
 use nm_messages::{
     AddNode, FlowCounter, FlowSample, LinkCounter, LinkMeasurement, LinkMeasurements, LinkSample,
@@ -63,14 +64,12 @@ impl Executor for NodeExecutor {
                 table,
                 routes,
                 removed,
-            } => self.command(
-                Command::InstallRoutes {
-                    table,
-                    routes,
-                    removed,
-                },
-                done,
-            ),
+                pins,
+                unpinned,
+            } => {
+                self.set_pins(pins, unpinned);
+                self.install_routes(table, routes, removed, done);
+            }
             Effect::Groups { groups, removed } => self.groups(groups, removed, done),
             Effect::GroupRoutes {
                 group_id,
@@ -158,6 +157,16 @@ impl Executor for NodeExecutor {
         }
     }
 
+    fn routed_flows(&self, limit: usize, done: Box<dyn FnOnce(Option<RoutedFlows>) + Send>) {
+        self.port
+            .command_then(Command::RoutedFlows { limit }, |answer| {
+                done(match answer {
+                    Ok(CommandOutput::RoutedFlows(flows)) => Some(flows),
+                    _ => None,
+                });
+            });
+    }
+
     fn connected(&self, up: bool, reason: &str) {
         self.state.change(|facts| {
             if std::mem::replace(&mut facts.connected, up) != up {
@@ -186,6 +195,28 @@ impl NodeExecutor {
         self.port.command_then(command, |answer| {
             done(answer.map(|_| ()).map_err(error_text))
         });
+    }
+
+    fn install_routes(
+        &self,
+        table: Option<Vec<NodeId>>,
+        routes: Vec<PairRoute>,
+        removed: Vec<(NodeId, NodeId)>,
+        done: Done,
+    ) {
+        let install = Command::InstallRoutes {
+            table,
+            routes,
+            removed,
+        };
+        self.command(install, done);
+    }
+
+    /// Pins cannot be refused.
+    fn set_pins(&self, pins: Vec<Pin>, removed: Vec<u64>) {
+        if !pins.is_empty() || !removed.is_empty() {
+            self.port.command_nowait(Command::SetPins { pins, removed });
+        }
     }
 
     fn connect(&self, add: AddNode, address: Option<SocketAddr>, done: Done) {

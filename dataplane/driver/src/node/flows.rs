@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nm_engine::Instant;
 use nm_flows::{FlowEnd, FlowEvent, FlowKey};
 use nm_messages::{
-    FinishedFlow, FlowFinished, FlowProgress, UserFlow, UserFlowProgress, UserFlowStart,
+    FinishedFlow, FlowFinished, FlowProgress, RouteAssigned, RouteAssignment, UserFlow,
+    UserFlowProgress, UserFlowStart,
 };
 
 use crate::control::LinkReport;
@@ -19,13 +20,18 @@ const FLOWS_PER_REPORT: usize = 1_000;
 /// Sends what happened to flows.
 pub(super) fn report(to: &LinkReport, events: Vec<FlowEvent>) {
     let clock = Clock::now();
-    let (mut began, mut ended) = (Vec::new(), Vec::new());
+    let (mut began, mut routed, mut ended) = (Vec::new(), Vec::new(), Vec::new());
     for event in events {
         match event {
-            FlowEvent::Began { id, key, at } => began.push(UserFlow {
+            FlowEvent::Began { id, key, at, .. } => began.push(UserFlow {
                 controller_id: id,
                 flow_id: flow_id(&key).to_vec().into(),
                 start_ms: clock.micros(at) / 1_000,
+            }),
+            FlowEvent::Routed { key, at, route } => routed.push(RouteAssignment {
+                flow_id: flow_id(&key).to_vec().into(),
+                route_id: u64::from(route),
+                time_ms: clock.micros(at) / 1_000,
             }),
             FlowEvent::Ended(end) => ended.push(finished(&clock, end)),
             FlowEvent::Progressed(flows) => {
@@ -46,6 +52,10 @@ pub(super) fn report(to: &LinkReport, events: Vec<FlowEvent>) {
     for flows in began.chunks(FLOWS_PER_REPORT) {
         let flows = flows.to_vec();
         to.report_flows(UserFlowStart { flows }, true);
+    }
+    for assignments in routed.chunks(FLOWS_PER_REPORT) {
+        let assignments = assignments.to_vec();
+        to.report_flows(RouteAssigned { assignments }, true);
     }
     for flows in ended.chunks(FLOWS_PER_REPORT) {
         let flows = flows.to_vec();

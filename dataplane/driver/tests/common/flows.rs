@@ -27,6 +27,7 @@ pub fn spec(id: u64, src: NodeId, dst: NodeId, amount: Amount, rate_bps: Option<
         amount,
         rate_bps,
         weight: 1,
+        route: 0,
     }
 }
 

@@ -345,7 +345,7 @@ pub mod raw {
     use nm_engine::NodeId;
     use sha2::Sha256;
 
-    pub const HEADER: usize = 18;
+    pub const HEADER: usize = 22;
     pub const HELLO: u16 = 0x8001;
     pub const WELCOME: u16 = 0x8002;
     pub const REFUSE: u16 = 0x8003;
@@ -373,7 +373,7 @@ pub mod raw {
     }
 
     pub fn hello(lab: &str, from: NodeId, to: NodeId, nonce: [u8; 32]) -> Vec<u8> {
-        let mut body = vec![2];
+        let mut body = vec![3];
         body.extend_from_slice(&from.to_le_bytes());
         body.extend_from_slice(&to.to_le_bytes());
         body.extend_from_slice(&nonce);
@@ -393,7 +393,7 @@ pub mod raw {
             true => b"nm link accept\0".to_vec(),
             false => b"nm link dial\0".to_vec(),
         };
-        transcript.push(2);
+        transcript.push(3);
         transcript.extend_from_slice(&4u64.to_le_bytes());
         transcript.extend_from_slice(b"test");
         transcript.extend_from_slice(&from.to_le_bytes());

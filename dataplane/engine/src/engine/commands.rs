@@ -10,7 +10,7 @@ use crate::vnet::F_NEEDS_CSUM;
 use crate::wire::{checksum, ip};
 use crate::{
     AddressPlan, Command, CommandError, CommandOutput, Event, GroupId, GroupInfo, GroupRoute, Instant, Io,
-    LinkId, LinkSpec, NodeId, Packet, Pool, SharedBytes, Target, VnetHeader, HEADROOM,
+    LinkId, LinkSpec, NodeId, Packet, PairRoute, Pool, SharedBytes, Target, VnetHeader, HEADROOM,
 };
 
 type Output = Result<CommandOutput, CommandError>;
@@ -29,18 +29,19 @@ impl Engine {
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
                 self.links.remove(now, link, io);
+                self.routes.links_changed();
                 Ok(CommandOutput::Done)
             }
             Command::InstallRoutes { table, routes, removed } => {
-                if let Some(bad) = routes.iter().find(|route| route.index >= route.of) {
-                    let (index, of) = (bad.index, bad.of);
-                    return Err(CommandError::Invalid(format!(
-                        "route index {index} of a pair with {of} routes"
-                    )));
-                }
+                check_routes(&routes)?;
                 self.routes.install(table, routes, &removed, &mut self.links);
                 Ok(CommandOutput::Done)
             }
+            Command::SetPins { pins, removed } => {
+                self.routes.set_pins(pins, &removed);
+                Ok(CommandOutput::Done)
+            }
+            Command::RoutedFlows { limit } => Ok(CommandOutput::RoutedFlows(self.routed_flows(now, limit))),
             Command::InstallGroups { groups, removed } => Ok(self.install_groups(groups, &removed, io)),
             Command::InstallGroupRoutes { group_id, source, routes } => {
                 Ok(self.install_group_routes(group_id, source, routes, io))
@@ -107,6 +108,7 @@ impl Engine {
         if remote == self.config.node_id {
             return Err(CommandError::Invalid(format!("node {remote} cannot be its own neighbour")));
         }
+        self.routes.links_changed();
         let rng = Rng::new(self.config.seed, &["link", &self.config.name, remote_name]);
         Ok(CommandOutput::Link(self.links.add(now, remote, rng, spec, io)))
     }
@@ -115,6 +117,7 @@ impl Engine {
         check_spec(&spec)?;
         let link = self.known_link(remote)?;
         self.links.set(now, link, spec, io);
+        self.routes.links_changed();
         Ok(CommandOutput::Done)
     }
 
@@ -240,6 +243,16 @@ impl Engine {
             return self.groups.by_addr(addr).map(|_| ()).ok_or(CommandError::UnknownGroupAddress(dest));
         }
         self.map.node_of(addr).map(|_| ()).ok_or(CommandError::UnknownAddress(dest))
+    }
+}
+
+fn check_routes(routes: &[PairRoute]) -> Result<(), CommandError> {
+    let sound = |route: &PairRoute| route.id != 0 && route.weight > 0.0 && route.weight.is_finite();
+    match routes.iter().find(|route| !sound(route)) {
+        None => Ok(()),
+        Some(PairRoute { id, weight, .. }) => Err(CommandError::Invalid(format!(
+            "route {id} with weight {weight}, expected a number from 1 and a positive weight"
+        ))),
     }
 }
 

@@ -90,7 +90,8 @@ impl Engine {
         }
         if self.routes.has_explicit() {
             let src = self.map.source(&packet).unwrap_or(0);
-            if let Some(links) = self.routes.explicit(src, dst, || packet.flow_hash()) {
+            let first = !matches!(origin, Origin::Link(_));
+            if let Some(links) = self.routes.explicit(now, (src, dst), &mut packet, first, &self.links) {
                 if let [link] = *links {
                     return self.send(now, link, packet, origin, io);
                 }

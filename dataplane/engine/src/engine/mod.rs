@@ -20,8 +20,8 @@ use crate::receiver::Receivers;
 use crate::route::Routes;
 use crate::session::{Prefetch, Sessions, SinkAllocator};
 use crate::{
-    Command, CommandError, CommandOutput, Instant, Io, LinkId, NodeConfig, NodeStats, Packet, ReceiverId,
-    Taps, Traffic,
+    Command, CommandError, CommandOutput, FiveTuple, Instant, Io, LinkId, NodeConfig, NodeId, NodeStats,
+    Packet, ReceiverId, RouteChoice, RouteId, RoutedFlows, Taps, Traffic,
 };
 use forward::Origin;
 use icmp::Icmp;
@@ -66,7 +66,7 @@ impl Engine {
         Self {
             links: Links::new(map.clone()),
             map,
-            routes: Routes::default(),
+            routes: Routes::new(config.seed),
             groups: Groups::default(),
             receivers: Receivers::default(),
             sessions: Sessions::new(&config),
@@ -138,6 +138,7 @@ impl Engine {
     /// Sets the state of a link. Packets in the queues of a link that goes down are lost.
     pub fn handle_link_state(&mut self, now: Instant, link: LinkId, up: bool, io: &mut Io) {
         self.links.set_up(now, link, up, io);
+        self.routes.links_changed();
         self.session_deadline.set(None);
     }
 
@@ -233,6 +234,23 @@ impl Engine {
             flows_forgotten: self.flows.forgotten,
             sessions: self.sessions.reports(self.now),
         }
+    }
+
+    /// The explicit route on which this node sends the packets of a flow that begins here, as of now; `None` when its
+    /// pair of nodes has none. `asked`: the route that its packets prefer ([`Packet::set_route`]), 0 for none.
+    #[must_use]
+    pub fn route_of(&self, flow: &FiveTuple, asked: RouteId) -> Option<RouteChoice> {
+        self.routes.route_of(self.pair_of(flow)?, flow, asked, &self.links)
+    }
+
+    /// The flows for which this node chose an explicit route, at most `limit`.
+    fn routed_flows(&self, now: Instant, limit: usize) -> RoutedFlows {
+        self.routes.routed_flows(now, limit, &self.links, |flow| self.pair_of(flow))
+    }
+
+    /// The nodes of a flow's addresses.
+    fn pair_of(&self, flow: &FiveTuple) -> Option<(NodeId, NodeId)> {
+        Some((self.map.edge_at(flow.src)?, self.map.edge_at(flow.dst)?))
     }
 
     /// The next instant at which sessions have to act.

@@ -255,6 +255,11 @@ impl Links {
         }
     }
 
+    /// Whether the link carries packets, or would if its transport were not full.
+    pub(crate) fn carries(&self, id: LinkId) -> bool {
+        self.slots.get(id as usize).is_some_and(|link| link.blocked() != Some(DropCause::LinkDown))
+    }
+
     /// Whether the link is up but its transport is full.
     pub(crate) fn is_congested(&self, id: LinkId) -> bool {
         self.slots.get(id as usize).is_some_and(|link| link.blocked() == Some(DropCause::Congested))

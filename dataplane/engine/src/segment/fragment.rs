@@ -69,7 +69,7 @@ fn part(whole: &Packet, chunk: &[u8], start: usize, last: bool, pool: &mut Pool)
     part.set_frame(at, len, VnetHeader::default());
     let parsed = part.parse(u16::MAX);
     debug_assert_eq!(parsed, Ok(()), "the header was checked when the packet was parsed");
-    part.copy_hops_from(whole);
+    part.copy_path_from(whole);
     Some(part)
 }
 

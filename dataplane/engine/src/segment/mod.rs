@@ -59,7 +59,7 @@ pub fn cut(packet: &Packet, first: u32, count: u32, pool: &mut Pool) -> Packet {
     run.set_frame(at, len, vnet);
     let parsed = run.parse(u16::MAX);
     debug_assert_eq!(parsed, Ok(()), "the headers were checked when the super-packet was parsed");
-    run.copy_hops_from(packet);
+    run.copy_path_from(packet);
     run
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nm_engine::{
-    ClassKey, Classes, Distribution, GroupInfo, LinkSpec, NodeId, QueueDiscipline, Scheduler, Trace,
+    ClassKey, Classes, Distribution, GroupInfo, LinkSpec, NodeId, PairRoute, Pin, QueueDiscipline,
+    RouteId, Scheduler, Trace,
 };
 use nm_flows::{Amount, FlowSpec};
 use nm_messages as wire;
@@ -53,6 +54,48 @@ pub fn flow_spec(flow: &wire::Flow) -> Result<FlowSpec, String> {
         amount,
         rate_bps: flow.rate_bps,
         weight: flow.weight.unwrap_or(1).max(1),
+        route: flow.route_id.map_or(Ok(0), route_id)?,
+    })
+}
+
+/// A route as the engine's type.
+pub fn pair_route(route: &wire::Route) -> Result<PairRoute, String> {
+    if !(route.weight > 0.0 && route.weight.is_finite()) {
+        let (id, weight) = (route.route_id, route.weight);
+        return Err(format!(
+            "route {id} has the weight {weight}, expected a positive number"
+        ));
+    }
+    Ok(PairRoute {
+        src: route.src_node_id,
+        dst: route.dst_node_id,
+        id: route_id(route.route_id)?,
+        weight: route.weight,
+        next_hops: route.next_hops.clone(),
+    })
+}
+
+/// A pin as the engine's type.
+pub fn pin(pin: &wire::Pin) -> Result<Pin, String> {
+    Ok(Pin {
+        id: pin.pin_id,
+        src: pin.src_node_id,
+        dst: pin.dst_node_id,
+        protocol: pin.protocol,
+        src_port: pin.src_port,
+        dst_port: pin.dst_port,
+        route: route_id(pin.route_id)?,
+    })
+}
+
+/// The number of a route, which packets carry between nodes in 32 bits.
+fn route_id(id: u64) -> Result<RouteId, String> {
+    let number = RouteId::try_from(id).ok().filter(|number| *number != 0);
+    number.ok_or_else(|| {
+        format!(
+            "{id} is no number of a route, expected 1 to {}",
+            RouteId::MAX
+        )
     })
 }
 

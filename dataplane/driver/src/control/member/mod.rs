@@ -17,11 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute};
+use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute, Pin};
 use nm_flows::FlowSpec;
 use nm_messages as wire;
 
-use self::forms::{address, flow_spec, group_info, trace};
+use self::forms::{address, flow_spec, group_info, pair_route, pin, trace};
 pub use self::forms::{impairments, is_unavailable, link_spec, link_state};
 use self::progress::Progress;
 use super::resolve::is_host_and_port;
@@ -72,6 +72,8 @@ pub enum Effect {
         table: Option<Vec<NodeId>>,
         routes: Vec<PairRoute>,
         removed: Vec<(NodeId, NodeId)>,
+        pins: Vec<Pin>,
+        unpinned: Vec<u64>,
     },
     /// Change the group directory.
     Groups {
@@ -177,9 +179,11 @@ pub struct Member {
     links: BTreeMap<NodeId, Link>,
     routes: Progress,
     /// The explicit routes received, by pair and id.
-    pairs: BTreeMap<(NodeId, NodeId), BTreeMap<u64, Vec<NodeId>>>,
+    pairs: BTreeMap<(NodeId, NodeId), BTreeMap<u64, PairRoute>>,
     /// The pair of each explicit route.
     route_ids: BTreeMap<u64, (NodeId, NodeId)>,
+    /// The numbers of the pins received.
+    pins: BTreeSet<u64>,
     directory: Progress,
     groups: BTreeSet<u32>,
     trees: BTreeMap<u32, Progress>,
@@ -198,6 +202,7 @@ impl Member {
             routes: Progress::default(),
             pairs: BTreeMap::new(),
             route_ids: BTreeMap::new(),
+            pins: BTreeSet::new(),
             directory: Progress::default(),
             groups: BTreeSet::new(),
             trees: BTreeMap::new(),
@@ -341,6 +346,7 @@ impl Member {
             // The connection itself handles these.
             wire::ToNode::MeasureLinks(_)
             | wire::ToNode::SampleNodes(_)
+            | wire::ToNode::ListFlowRoutes(_)
             | wire::ToNode::Welcome(_)
             | wire::ToNode::Ack(_)
             | wire::ToNode::Error(_)
@@ -376,5 +382,7 @@ impl Member {
     }
 }
 
+#[cfg(test)]
+mod route_tests;
 #[cfg(test)]
 mod tests;

@@ -132,38 +132,53 @@ impl Member {
 
     pub(super) fn on_routes(&mut self, install: wire::InstallRoutes) -> Result<Vec<Step>, String> {
         let full = install.reset && install.table.is_some();
-        if let Err(reason) = self.check_routes(&install, full) {
-            // The next change builds on this one.
-            self.routes.refuse();
-            return Err(reason);
-        }
+        let checked = self.check_routes(&install, full);
+        let read = checked.and_then(|()| {
+            let routes: Result<Vec<_>, _> = install.routes.iter().map(pair_route).collect();
+            let pins: Result<Vec<_>, _> = install.pins.iter().map(pin).collect();
+            Ok((routes?, pins?))
+        });
+        let (new_routes, pins) = match read {
+            Ok(read) => read,
+            Err(reason) => {
+                // The next change builds on this one.
+                self.routes.refuse();
+                return Err(reason);
+            }
+        };
         let table = install.next_hops().map(|hops| hops.collect());
         let mut changed: BTreeSet<(NodeId, NodeId)> = BTreeSet::new();
+        let mut unpinned = install.removed_pins;
         if install.reset {
             changed.extend(std::mem::take(&mut self.pairs).into_keys());
             self.route_ids.clear();
+            unpinned.extend(std::mem::take(&mut self.pins));
         }
+        for pin_id in &unpinned {
+            self.pins.remove(pin_id);
+        }
+        self.pins.extend(pins.iter().map(|pin| pin.id));
         for route_id in &install.removed {
             changed.extend(self.forget_route(*route_id));
         }
-        for route in install.routes {
-            changed.extend(self.forget_route(route.route_id));
-            let pair = (route.src_node_id, route.dst_node_id);
+        for route in new_routes {
+            let route_id = u64::from(route.id);
+            changed.extend(self.forget_route(route_id));
+            let pair = (route.src, route.dst);
             changed.insert(pair);
-            self.route_ids.insert(route.route_id, pair);
-            let of_pair = self.pairs.entry(pair).or_default();
-            of_pair.insert(route.route_id, route.next_hops);
+            self.route_ids.insert(route_id, pair);
+            self.pairs.entry(pair).or_default().insert(route_id, route);
         }
         let ticket = self.ticket(Subject::Routes);
         self.routes.begin(ticket, install.version, full);
-        let routes = changed
-            .iter()
-            .flat_map(|pair| self.pair_routes(*pair))
-            .collect();
+        let of_pair = |pair| self.pairs.get(pair).into_iter().flat_map(BTreeMap::values);
+        let routes = changed.iter().flat_map(of_pair).cloned().collect();
         let effect = Some(Effect::Routes {
             table,
             routes,
             removed: changed.into_iter().collect(),
+            pins,
+            unpinned,
         });
         Ok(vec![Step { ticket, effect }])
     }
@@ -194,24 +209,6 @@ impl Member {
             self.pairs.remove(&pair);
         }
         Some(pair)
-    }
-
-    /// The routes of a pair, sorted by id, so that the order is the same on every node.
-    pub(super) fn pair_routes(&self, (src, dst): (NodeId, NodeId)) -> Vec<PairRoute> {
-        let Some(routes) = self.pairs.get(&(src, dst)) else {
-            return Vec::new();
-        };
-        let of = u32::try_from(routes.len()).unwrap_or(u32::MAX);
-        let numbered = (0u32..).zip(routes.values());
-        numbered
-            .map(|(index, next_hops)| PairRoute {
-                src,
-                dst,
-                index,
-                of,
-                next_hops: next_hops.clone(),
-            })
-            .collect()
     }
 
     pub(super) fn on_created(&mut self, created: wire::GroupCreated) -> Result<Vec<Step>, String> {

@@ -1,7 +1,7 @@
 use super::*;
 use std::net::Ipv4Addr;
 
-fn member() -> Member {
+pub(super) fn member() -> Member {
     Member::new(Identity {
         node_id: 2,
         token: Secret("word".to_owned()),
@@ -39,21 +39,24 @@ fn routes(version: u64, routes: Vec<wire::Route>, removed: Vec<u64>) -> wire::To
         routes,
         removed,
         reset: false,
+        pins: vec![],
+        removed_pins: vec![],
     };
     wire::ToNode::InstallRoutes(install)
 }
 
-fn route(route_id: u64, next_hop: u32) -> wire::Route {
+pub(super) fn route(route_id: u64, next_hop: u32) -> wire::Route {
     wire::Route {
         route_id,
         src_node_id: 1,
         dst_node_id: 5,
         next_hops: vec![next_hop],
+        weight: 1.0,
     }
 }
 
 /// Handles an order, ends all of its steps successfully, and returns their effects.
-fn apply(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String> {
+pub(super) fn apply(member: &mut Member, order: wire::ToNode) -> Result<Vec<Effect>, String> {
     let steps = member.handle(order)?;
     Ok(steps
         .into_iter()
@@ -174,20 +177,14 @@ fn routes_of_a_pair_are_sorted_by_their_ids() {
     assert_eq!(removed, &[(1, 5)]);
     let shape: Vec<_> = found
         .iter()
-        .map(|route| (route.index, route.of, route.next_hops[0]))
+        .map(|route| (route.id, route.next_hops[0]))
         .collect();
-    assert_eq!(shape, [(0, 2, 4), (1, 2, 3)]);
+    assert_eq!(shape, [(10, 4), (20, 3)]);
     let effects = apply(&mut member, routes(2, vec![], vec![10])).expect("a removal");
     let Effect::Routes { routes: found, .. } = &effects[0] else {
         panic!("{effects:?}")
     };
-    assert_eq!(
-        found
-            .iter()
-            .map(|route| (route.index, route.of))
-            .collect::<Vec<_>>(),
-        [(0, 1)]
-    );
+    assert_eq!(found.iter().map(|route| route.id).collect::<Vec<_>>(), [20]);
 }
 
 #[test]
@@ -351,6 +348,8 @@ fn incremental_routes_after_a_failure_are_refused_until_a_full_order() {
         routes: vec![route(12, 4)],
         removed: vec![],
         reset: true,
+        pins: vec![],
+        removed_pins: vec![],
     });
     apply(&mut member, full).expect("full");
     assert_eq!(member.start_up(LOCAL).have.routes, Some(3));
@@ -431,14 +430,15 @@ fn an_address_without_host_or_port_is_refused_at_once() {
 #[test]
 fn a_hundred_thousand_routes_are_handled_in_a_short_time() {
     let many = (0..100_000u32).map(|n| wire::Route {
-        route_id: u64::from(n),
+        route_id: u64::from(n + 1),
         src_node_id: n % 1000,
         dst_node_id: n / 1000,
         next_hops: vec![n],
+        weight: 1.0,
     });
     let mut member = member();
     let start = std::time::Instant::now();
     apply(&mut member, routes(1, many.collect(), vec![])).expect("routes");
-    apply(&mut member, routes(2, vec![], (0..100_000).collect())).expect("removals");
+    apply(&mut member, routes(2, vec![], (1..=100_000).collect())).expect("removals");
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }

@@ -4,6 +4,7 @@
 //! Nothing here blocks: a long operation is started, and its end arrives as an input.
 
 mod disconnect;
+mod flow_routes;
 mod orders;
 mod registration;
 
@@ -203,6 +204,7 @@ impl Session {
                 stats,
                 ..
             } => self.node_measured(node, order, stats),
+            Input::RoutedFlows { node, id, flows } => self.flow_routes_listed(node, id, flows),
         }
     }
 
@@ -327,6 +329,7 @@ impl Session {
             }
             ToNode::MeasureLinks(_) => self.measure_nodes(frame.node, frame.id, false),
             ToNode::SampleNodes(_) => self.measure_nodes(frame.node, frame.id, true),
+            ToNode::ListFlowRoutes(list) => self.list_flow_routes(frame.node, frame.id, list.limit),
             order => self.order(frame.node, frame.id, order),
         }
     }

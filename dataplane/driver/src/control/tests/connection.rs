@@ -58,6 +58,8 @@ fn after_a_loss_the_node_sends_its_versions_and_repeats_its_requests() {
         routes: vec![],
         removed: vec![],
         reset: false,
+        pins: vec![],
+        removed_pins: vec![],
     };
     peer.send(2, routes);
     peer.expect_ready();
@@ -97,6 +99,8 @@ fn a_node_with_a_restarted_engine_registers_without_versions_on_the_same_connect
         routes: vec![],
         removed: vec![],
         reset: true,
+        pins: vec![],
+        removed_pins: vec![],
     };
     peer.send(2, routes(77));
     peer.expect_ready();

@@ -1,12 +1,14 @@
 //! Frames on a stream between two processes.
 //!
 //! ```text
-//! u32 length of what follows the header │ u16 flags │ u16 hops │ virtio header (10) │ IP packet
+//! u32 length of what follows the header │ u16 flags │ u16 hops │ u32 route │ virtio header (10) │ IP packet
 //! ```
 //!
 //! All numbers are little endian, as in the virtio header. With [`CONTROL`] set in the flags the rest is not a packet
 //! but a message between the two drivers; its kind is in the low byte. `hops` carries
-//! [`Packet::hops`](nm_engine::Packet::hops), so that a routing loop over several processes is detected too.
+//! [`Packet::hops`](nm_engine::Packet::hops), so that a routing loop over several processes is detected too,
+//! and `route` carries [`Packet::route`](nm_engine::Packet::route), so that the nodes behind the first one follow its
+//! choice.
 
 use nm_engine::{NodeId, VnetHeader, MAX_IP_HEADER};
 
@@ -17,7 +19,7 @@ pub const SECRET_BYTES: usize = 32;
 pub type Nonce = [u8; SECRET_BYTES];
 
 /// Bytes in front of every packet.
-pub const HEADER: usize = 8 + VnetHeader::LEN;
+pub const HEADER: usize = 12 + VnetHeader::LEN;
 /// The longest packet: the largest total length of IPv4.
 pub const MAX_PACKET: usize = 65_535;
 /// The longest message between drivers. A hello message with a long lab name has a few hundred bytes.
@@ -33,6 +35,7 @@ pub struct FrameHeader {
     pub length: usize,
     pub flags: u16,
     pub hops: u16,
+    pub route: u32,
     pub vnet: VnetHeader,
 }
 
@@ -43,7 +46,8 @@ impl FrameHeader {
         bytes[..4].copy_from_slice(&(self.length as u32).to_le_bytes());
         bytes[4..6].copy_from_slice(&self.flags.to_le_bytes());
         bytes[6..8].copy_from_slice(&self.hops.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.vnet.to_bytes());
+        bytes[8..12].copy_from_slice(&self.route.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.vnet.to_bytes());
         bytes
     }
 
@@ -52,8 +56,9 @@ impl FrameHeader {
         let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
         let flags = u16::from_le_bytes([bytes[4], bytes[5]]);
         let hops = u16::from_le_bytes([bytes[6], bytes[7]]);
+        let route = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
         let mut vnet = [0; VnetHeader::LEN];
-        vnet.copy_from_slice(&bytes[8..]);
+        vnet.copy_from_slice(&bytes[12..]);
         let limit = if flags & CONTROL != 0 {
             MAX_CONTROL
         } else {
@@ -66,6 +71,7 @@ impl FrameHeader {
             length,
             flags,
             hops,
+            route,
             vnet: VnetHeader::from_bytes(&vnet),
         })
     }
@@ -155,7 +161,7 @@ pub struct Proof {
 }
 
 /// Increases when the frame format changes; both ends must have the same version.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const REFUSE: u8 = 3;
@@ -181,6 +187,7 @@ impl Control {
             length: body.len(),
             flags: CONTROL | u16::from(kind),
             hops: 0,
+            route: 0,
             vnet: VnetHeader::default(),
         };
         let mut frame = header.encode().to_vec();
@@ -360,6 +367,7 @@ mod tests {
             length: MAX_PACKET + 1,
             flags: 0,
             hops: 0,
+            route: 0,
             vnet: VnetHeader::default(),
         };
         assert!(matches!(

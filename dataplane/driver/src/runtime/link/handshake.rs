@@ -245,5 +245,5 @@ mod tests {
         assert_eq!(format!("{:?}", secret(0xab)), "LinkSecret(..)");
     }
 
-    const EXPECTED_PROOF: &str = "9662cc6a8e8982e8cbb528c9abbdf41bf9845cdd014a22be76ed4f3e994ffe48";
+    const EXPECTED_PROOF: &str = "725b4758bb3605250ae98b5fdd01988bf1d42b6add05cd4ed84ea2acae4a960e";
 }

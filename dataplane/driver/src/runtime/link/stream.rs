@@ -328,6 +328,7 @@ impl Inbound {
         packet.set_frame(HEADROOM, header.length, header.vnet);
         let Some(kind) = header.control() else {
             packet.set_hops(header.hops);
+            packet.set_route(header.route);
             into.push(Received::Packet(packet));
             return Ok(());
         };
@@ -373,6 +374,7 @@ impl Frame {
             length: packet.len(),
             flags: 0,
             hops: packet.hops(),
+            route: packet.route(),
             vnet: packet.vnet(),
         };
         let mut head = [0; HEAD_ROOM];

@@ -2,12 +2,15 @@
 //!
 //! Its packets enter the engine as those of the device do, and wait for full links in the same way.
 
-use nm_engine::{CommandError, Instant, Io};
-use nm_flows::{Endpoint, FlowError};
+use nm_engine::{CommandError, Engine, FiveTuple, Instant, Io};
+use nm_flows::{Endpoint, FlowError, FlowEvent};
 
 use super::node::Node;
 use super::Shard;
 use crate::runtime::mailbox::{FlowOrder, NodeKey};
+
+/// The number of TCP among the protocols of IP (RFC 790).
+const TCP: u8 = 6;
 
 /// Packets of flows that a node sends in one turn: 24 KB at the usual MTU, less than half a super-packet of a session.
 const FLOW_PACKETS_PER_TURN: usize = 16;
@@ -131,10 +134,29 @@ impl Node {
         };
         let mut events = Vec::new();
         while let Some(event) = endpoint.poll_event() {
+            let routed = routed(&self.engine, &event);
             events.push(event);
+            events.extend(routed);
         }
         if !events.is_empty() {
             self.sink.flows(events);
         }
     }
+}
+
+/// The explicit route that a flow takes which began, if its nodes have any.
+fn routed(engine: &Engine, event: &FlowEvent) -> Option<FlowEvent> {
+    let FlowEvent::Began { key, at, asked, .. } = event else {
+        return None;
+    };
+    let flow = FiveTuple {
+        src: key.src.into(),
+        dst: key.dst.into(),
+        protocol: TCP,
+        src_port: key.src_port,
+        dst_port: key.dst_port,
+    };
+    let route = engine.route_of(&flow, *asked)?.route;
+    let (key, at) = (*key, *at);
+    Some(FlowEvent::Routed { key, at, route })
 }

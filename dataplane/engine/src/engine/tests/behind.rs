@@ -63,7 +63,7 @@ fn an_icmp_error_reaches_a_source_behind_this_node() {
 fn an_explicit_route_of_a_pair_carries_what_is_behind_its_ends() {
     let mut io = Io::new(Pool::standalone());
     let mut engine = with_prefixes(&mut io);
-    let route = PairRoute { src: 1, dst: 3, index: 0, of: 1, next_hops: vec![2] };
+    let route = PairRoute { src: 1, dst: 3, id: 1, weight: 1.0, next_hops: vec![2] };
     let only = Command::InstallRoutes { table: Some(vec![0; 4]), routes: vec![route], removed: vec![] };
     engine.handle_command(Instant::ZERO, only, &mut io).expect("routes");
     send(&mut engine, &mut io, false, [192, 168, 50, 2], [192, 168, 60, 2]);
