@@ -160,6 +160,8 @@ check_test() {
     need_program ping iputils-ping "reachability tests"
     need_program iperf3 iperf3 "throughput tests"
     need_program curl curl "HTTP between nodes"
+    need_program nft nftables "uplinks of nodes"
+    need_program pasta passt "uplinks of nodes"
     need_program traceroute traceroute "hops in tests"
     need_program redis-server redis-server "a replica across nodes"
     need_program ssh openssh-client "ssh between nodes"

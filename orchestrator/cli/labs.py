@@ -376,6 +376,9 @@ def _print_settings(details: dict[str, Any]) -> None:
     behind = [(str(node["id"]), prefix) for node in details["nodes"] for prefix in node["prefixes"]]
     if behind:
         table(("node", "prefix"), behind, "networks behind nodes")
+    uplinks = [str(node["id"]) for node in details["nodes"] if node["uplink"]]
+    if uplinks:
+        print(f"{'uplinks':<11} {', '.join(uplinks)}")
 
 
 def kind_or_reason(link: LinkInfo) -> str:

@@ -28,6 +28,10 @@ __all__ = [
     "PartitionInvalid",
     "PinInvalid",
     "PinUnknown",
+    "ProbeInvalid",
+    "ProbeNotEnded",
+    "ProbeRefused",
+    "ProbeUnknown",
     "RouteInvalid",
     "RouteNotApplied",
     "RouteNotStored",
@@ -211,6 +215,30 @@ class FlowsNotEnded(ProtocolError):
     """User-space flows have not ended in time."""
 
     id = "flow.not-ended"
+
+
+class ProbeInvalid(BadRequest):
+    """A probe whose bytes or time are out of bounds."""
+
+    id = "probe.invalid"
+
+
+class ProbeRefused(ProtocolError):
+    """A link that cannot be probed as it is, or that too many probes wait for."""
+
+    id = "probe.refused"
+
+
+class ProbeUnknown(BadRequest):
+    """There is no probe of that number."""
+
+    id = "probe.unknown"
+
+
+class ProbeNotEnded(ProtocolError):
+    """A probe has not ended in time."""
+
+    id = "probe.not-ended"
 
 
 class AgentMissing(ProtocolError):

@@ -7,13 +7,14 @@ that register at once do not cause a million messages.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
 from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab_nodes import LabNodes
+from orchestrator.controller.outside import with_outside
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
 from orchestrator.controller.registry import Link, Node, NodeStates, Registry, Wanted
@@ -66,6 +67,7 @@ class Lab(LabNodes):
         *,
         shortest_path: bool = True,
         metric: str = "hops",
+        uplinks: Collection[int] = (),
         was_ready: bool = False,
         partition: Sequence[Sequence[int]] = (),
     ) -> None:
@@ -74,7 +76,7 @@ class Lab(LabNodes):
         self.sides = {node: side for side, group in enumerate(partition) for node in group}
         self.problems: dict[str, str] = {}
         self.readiness = Readiness(registry, self.wanted_routes_version, passed=was_ready)
-        self._shortest_path, self._metric = shortest_path, metric
+        self._shortest_path, self._metric, self._uplinks = shortest_path, metric, frozenset(uplinks)
         self.explicit = ExplicitRoutes()
         self._tables: dict[int, tuple[bytes, int]] = {}
         self.wanted_routes: dict[int, WantedRoutes] = {}
@@ -395,11 +397,11 @@ class Lab(LabNodes):
             usable = self.registry.usable()
             one_way = [(x.a, x.b) if x.down == "forward" else (x.b, x.a) for x in usable if x.down]
             lengths = self.registry.lengths(self._metric)
-            tables = (
-                next_hop_tables(ids, [(x.a, x.b) for x in usable], alive, one_way, lengths)
-                if self._shortest_path
-                else dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
-            )
+            tables = dict.fromkeys(ids, bytes(4 * (max(ids, default=0) + 1)))
+            if self._shortest_path:
+                pairs = [(x.a, x.b) for x in usable]
+                tables = next_hop_tables(ids, pairs, alive, one_way, lengths)
+                tables = with_outside(tables, self._uplinks, pairs, alive, one_way, lengths)
             self._alive, self._paths_stale = alive, False
             self._groups_stale.update(group.id for group in self.groups)
             self._routes_touched(self.explicit.set_carrying(self.registry.carrying(alive)))

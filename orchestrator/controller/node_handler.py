@@ -88,7 +88,6 @@ class NodeHandler:
             m.NodeEvent: self._node_event,
             m.Metrics: self._metrics,
             m.AppFlowStart: self._app_flows,
-            m.ProbeResult: self._probe_result,
             m.LinkMeasurements: self._measured,
             m.NodeSample: self._measured,
         }
@@ -378,11 +377,6 @@ class NodeHandler:
             (f.flow_id, f.start_ms, node.id, f.src_node_id, f.dst_node_id, None) for f in message.appflows
         ]
         self._core.store.history.flows_started(rows)
-        session.connection.ack(frame)
-
-    def _probe_result(self, session: Session, node: Node, frame: Frame, message: m.ProbeResult) -> None:
-        facts = {"remote": message.remote_node_id, "probe": message.probe_id, "mbps": message.mbps}
-        self._core.events.add("link.probed", node.id, facts)
         session.connection.ack(frame)
 
     def _measured(

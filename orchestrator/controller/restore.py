@@ -71,6 +71,7 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
         _routes(settings, found),
         shortest_path=settings.routing == "shortest_path",
         metric=settings.metric,
+        uplinks=[entry.node_id for entry in settings.nodes if entry.uplink],
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
     )

@@ -16,6 +16,7 @@ from orchestrator.controller.flow_requests import FlowRequests
 from orchestrator.controller.lab_changes import LabChanges
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
+from orchestrator.controller.probes import Probes
 from orchestrator.controller.rest.server import RestApi
 from orchestrator.controller.sql_changes import SqlChanges
 from orchestrator.controller.user_flows import UserFlows
@@ -74,6 +75,7 @@ class Controller:
     agents: AgentHandler
     operators: OperatorHandler
     flows: UserFlows
+    probes: Probes
     _sql: SqlChanges
 
     async def start(self) -> None:
@@ -96,8 +98,12 @@ class Controller:
         restore.save(settings, lab, found, self._store)
         restore.give_addresses(lab.groups, found.groups, self._store)
         self._add_flows()
+        self.probes = Probes(self.core)
+        self.nodes.handlers |= self.probes.reports
+        self.operators.handlers |= self.probes.of_operators
         try:
             await self.flows.start()
+            await self.probes.start()
         except StoreUnavailable:
             await self._store.close()
             raise
@@ -163,7 +169,7 @@ class Controller:
         for session in list(self.core.sessions):
             session.connection.on_bad_frame = None
         await server.close()
-        for handler in (self.nodes, self.agents, self.operators, self.flows):
+        for handler in (self.nodes, self.agents, self.operators, self.flows, self.probes):
             handler.close()
         await self._sql.close()
         self.core.close()
@@ -252,6 +258,8 @@ class Controller:
     def _changed_by_sql(self, table: str) -> None:
         if table == "user_flows":
             self.flows.changed()
+        elif table == "probes":
+            self.probes.changed()
         else:
             self._sql.notified()
 

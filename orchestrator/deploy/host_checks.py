@@ -57,6 +57,9 @@ LAB_TASKS = 60
 """Processes and threads of a lab, whatever its size, with room for a few commands: Postgres has ten, the
 controller and a host process a dozen each on two processors."""
 
+SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+"""PATH, and the folders of programs that change the system."""
+
 TUN_NUMBERS = (10, 200)
 """The device's numbers in every Linux (Documentation/admin-guide/devices.txt)."""
 
@@ -178,11 +181,11 @@ def processes() -> Finding:
     return Finding(name, "problem", f"{detail}, and a lab needs {LAB_TASKS}", hint)
 
 
-def tool(command: str, package: str) -> Finding:
-    """Whether a program is installed."""
-    path = shutil.which(command)
-    if path:
-        return Finding(command, "ok", path)
+def tool(command: str, package: str, path: str | None = None) -> Finding:
+    """Whether a program is installed: in PATH, or in another list of folders."""
+    found = shutil.which(command, path=path)
+    if found:
+        return Finding(command, "ok", found)
     return Finding(command, "problem", "is not installed", f"`sudo apt-get install {package}`")
 
 

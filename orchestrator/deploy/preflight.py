@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from orchestrator.deploy import host_checks
 from orchestrator.deploy.home import Home
 from orchestrator.deploy.host_checks import Finding
 from orchestrator.deploy.state import Backend
+from orchestrator.deploy.uplink_checks import examine_uplinks
 from orchestrator.errors import HostNotFit
+from orchestrator.topology import Uplink
 
 
-async def require_fit(backend: Backend, nodes: int, processes: int = 1, home: Home | None = None) -> None:
+async def require_fit(
+    backend: Backend,
+    nodes: int,
+    processes: int = 1,
+    home: Home | None = None,
+    uplinks: Sequence[Uplink] = (),
+) -> None:
     """Refuse a start that cannot work.
 
     Raises:
         HostNotFit: The first problem found.
     """
     findings = await asyncio.to_thread(examine, backend, nodes, processes, home)
+    findings += await asyncio.to_thread(examine_uplinks, backend, uplinks)
     for finding in findings:
         if finding.level == "problem":
             raise HostNotFit(

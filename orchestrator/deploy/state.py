@@ -40,6 +40,7 @@ class NodeNote:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     address6: str | None = None
     prefixes: tuple[str, ...] = ()
+    uplink: bool = False
 
 
 @dataclass(frozen=True)

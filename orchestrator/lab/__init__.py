@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.lab.blocking import Lab, Link, Node, Service
+    from orchestrator.lab.blocking import Lab, Node, Service
+    from orchestrator.lab.blocking_link import Link
     from orchestrator.lab.commands import Completed
     from orchestrator.lab.down import DownResult
     from orchestrator.lab.groups import Group, GroupTree
@@ -54,7 +55,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "blocking": ("Lab", "Link", "Node", "Service"),
+    "blocking": ("Lab", "Node", "Service"),
+    "blocking_link": ("Link",),
     "commands": ("Completed",),
     "down": ("DownResult",),
     "groups": ("Group", "GroupTree"),

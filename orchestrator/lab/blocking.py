@@ -20,19 +20,19 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab import loop_thread
 from orchestrator.lab.blocking_changes import BlockingChanges
 from orchestrator.lab.blocking_groups import Groups
+from orchestrator.lab.blocking_link import Link
 from orchestrator.lab.changing import Applied
 from orchestrator.lab.commands import Completed
 from orchestrator.lab.down import DownResult
 from orchestrator.lab.flows import Flows
 from orchestrator.lab.handle import AsyncLab, up_async
-from orchestrator.lab.link import AsyncLink, Direction
 from orchestrator.lab.node import AsyncNode
 from orchestrator.lab.node_faults import BACK_S, Action, NodesChanged
 from orchestrator.lab.routes import Routes
 from orchestrator.lab.service import AsyncService
 from orchestrator.lab.status import LabStatus
 from orchestrator.lab.up import DEFAULT_TIMEOUT_S, UpResult
-from orchestrator.protocol.messages import Event
+from orchestrator.protocol.messages import Event, ProbeStatus
 from orchestrator.services import ServiceState
 from orchestrator.topology import Topology
 
@@ -170,39 +170,6 @@ class Service:
             return [line async for line in self._inner.logs(tail=tail)]
 
         return loop_thread.call(read())
-
-
-class Link:
-    """A link of a lab that is up."""
-
-    def __init__(self, inner: AsyncLink) -> None:
-        self._inner = inner
-
-    def __repr__(self) -> str:
-        return f"Link({self._inner.a}, {self._inner.b})"
-
-    def set(
-        self,
-        spec: LinkSpec | None = None,
-        *,
-        direction: Direction = "both",
-        merge: bool = True,
-        **values: object,
-    ) -> dict[str, Any]:
-        """Change what it does, in the words of the file: `delay="20 ms", loss="1 %"`; see `AsyncLink.set`."""
-        return loop_thread.call(self._inner.set(spec, direction=direction, merge=merge, **values))
-
-    def down(self, direction: Direction = "both") -> dict[str, Any]:
-        """Take it down: its packets are lost from now on, and routes avoid it; see `AsyncLink.down`."""
-        return loop_thread.call(self._inner.down(direction))
-
-    def up(self, direction: Direction = "both") -> dict[str, Any]:
-        """Take it up again; a link between groups of a partition stays down until `Lab.heal`."""
-        return loop_thread.call(self._inner.up(direction))
-
-    def reset(self, direction: Direction = "both") -> dict[str, Any]:
-        """Return it to what the topology declares, and up."""
-        return loop_thread.call(self._inner.reset(direction))
 
 
 class Lab(BlockingChanges):
@@ -440,6 +407,10 @@ class Lab(BlockingChanges):
     def routes(self) -> Routes:
         """Its explicit routes: `lab.routes.add([1, 2, 3], weight=2)`, `.list()`, `.pin(7, dst_port=80)`."""
         return Routes(self._inner.routes)
+
+    def probes(self, after: int = 0) -> Sequence[ProbeStatus]:
+        """Return the probes of links so far, and what they measured."""
+        return loop_thread.call(self._inner.probes(after))
 
     def events(self, after: int = 0) -> Sequence[Event]:
         """What happened in the lab, oldest first."""

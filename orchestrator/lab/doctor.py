@@ -12,13 +12,15 @@ from orchestrator.deploy.home import Home
 from orchestrator.deploy.host_checks import Finding
 from orchestrator.deploy.preflight import examine as _examine
 from orchestrator.deploy.state import Backend
+from orchestrator.deploy.uplink_checks import uplink_tools
 from orchestrator.lab import loop_thread
 from orchestrator.lab.down import collect_garbage
 
 
 def examine(backend: Backend, nodes: int) -> Sequence[Finding]:
     """Look at everything that a backend needs for so many nodes, and at what crashes have left."""
-    return [*_examine(backend, nodes), stale_labs(Home.default()), program_name()]
+    tools = uplink_tools() if backend == "native" else []
+    return [*_examine(backend, nodes), *tools, stale_labs(Home.default()), program_name()]
 
 
 def stale_labs(home: Home) -> Finding:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import UsageError
 from orchestrator.impairment import LinkSpec
-from orchestrator.protocol.messages import SetLinkState
+from orchestrator.lab.probes import DEFAULT_PROBE_BYTES, DEFAULT_PROBE_S
+from orchestrator.protocol.messages import ProbeStatus, SetLinkState
 
 if TYPE_CHECKING:
     from orchestrator.lab.handle import AsyncLab
@@ -74,6 +75,35 @@ class AsyncLink:
     async def up(self, direction: Direction = "both") -> dict[str, Any]:
         """Take it up again; a link between groups of a partition stays down until `AsyncLab.heal`."""
         return await self.lab.change_links(SetLinkState(self.a, self.b, False, direction))
+
+    async def probe(
+        self,
+        direction: Literal["forward", "backward"] = "forward",
+        *,
+        below: bool = False,
+        bytes: int | str = DEFAULT_PROBE_BYTES,
+        time: float | str = DEFAULT_PROBE_S,
+    ) -> ProbeStatus:
+        """Measure capacity, round trip and loss of one direction with traffic of its own.
+
+        Probes of one link run one after the other; this one waits for those that were asked for before.
+
+        Args:
+            direction: `forward` from the end that was named first to the other, or `backward`.
+            below: Measure what carries the link, and not its impairments.
+            bytes: The most that is sent: a number, or a size such as `"10 MB"`.
+            time: How long it may take: seconds, or `"2 s"`.
+
+        Returns:
+            What was measured; `.state` is `failed` and `.reason` says why if it could not be.
+
+        Raises:
+            UsageError: `bytes` or `time` is no size or time.
+            PeerError: There is no such link (`link.unknown`), it is down (`probe.refused`), a bound is out of
+                range (`probe.invalid`), or too many probes wait for the link (`probe.busy`).
+        """
+        src, dst = (self.a, self.b) if direction == "forward" else (self.b, self.a)
+        return await self.lab.probe(src, dst, below=below, bytes=bytes, time=time)
 
     async def reset(self, direction: Direction = "both") -> dict[str, Any]:
         """Return it to what the topology declares, and up."""

@@ -19,7 +19,7 @@ __all__ = ["NewLink", "new_link", "with_link", "with_node", "without_link", "wit
 MOST_AHEAD = 1_000
 """How far beyond the highest number a new node's may be: the tables of all nodes have a place for each."""
 
-_OWN = frozenset({"id", "name", "labels", "external", "prefixes", "sysctls"})
+_OWN = frozenset({"id", "name", "labels", "external", "prefixes", "sysctls", "uplink"})
 """What a new node does not have in common with the others."""
 
 

@@ -87,6 +87,7 @@ def first_note(
                 labels=dict(node.labels),
                 sysctls=dict(node.sysctls),
                 prefixes=node.prefixes,
+                uplink=node.uplink is not None,
             )
             for node in source.nodes.values()
         ),

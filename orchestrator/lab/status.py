@@ -217,14 +217,16 @@ class LabStatus:
         }
 
     def _nodes_with_settings(self) -> list[dict[str, Any]]:
-        """The nodes with the kernel settings that were made in each, and the networks behind them."""
+        """The nodes with their kernel settings, the networks behind them, and whether they have an uplink."""
         note = self.note
         stated = {node.id: {**note.buffers, **node.sysctls} for node in note.nodes} if note else {}
-        behind = {node.id: list(node.prefixes) for node in note.nodes} if note else {}
-        return [
-            {**node, "sysctls": stated.get(node["id"], {}), "prefixes": behind.get(node["id"], [])}
-            for node in self.as_json()["nodes"]
-        ]
+        notes = {node.id: node for node in note.nodes} if note else {}
+        nodes = [{**node, "sysctls": stated.get(node["id"], {})} for node in self.as_json()["nodes"]]
+        for node in nodes:
+            known = notes.get(node["id"])
+            node["prefixes"] = list(known.prefixes) if known else []
+            node["uplink"] = known is not None and known.uplink
+        return nodes
 
 
 async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:

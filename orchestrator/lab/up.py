@@ -153,7 +153,9 @@ async def bring_up(home: Home, source: Topology, options: UpOptions, progress: P
         warnings = topology.check_services(source, backend)
         external_nodes = {*external, *(node.id for node in source.nodes.values() if node.external)}
         local = len(source.nodes) - len(external_nodes)
-        await require_fit(backend, nodes=local, processes=_processes(options, backend, local), home=home)
+        uplinks = [node.uplink for node in source.nodes.values() if node.uplink]
+        processes = _processes(options, backend, local)
+        await require_fit(backend, nodes=local, processes=processes, home=home, uplinks=uplinks)
         timer.done("checks")
         result = await _start(home, directory, source, external, digest, backend, options, timer)
         return replace(result, warnings=warnings)

@@ -73,6 +73,7 @@ class Nodes:
 
     Attributes:
         change: Is entered while nodes are closed or opened by request, while roles may run.
+        outside: What is the outside of each node with an uplink; see `orchestrator.node.uplinks`.
         changed: Called when nodes were added to this process or removed from it, from any thread.
     """
 
@@ -83,6 +84,7 @@ class Nodes:
         self._namespaces: dict[int, int] = {}
         self._names: dict[int, int] = {}
         self._cookies: dict[int, int] = {}
+        self.outside: dict[int, dict[str, str | None]] = {}
 
     def __getitem__(self, number: int) -> Node:
         return self._nodes[number]
@@ -102,6 +104,10 @@ class Nodes:
     def numbers(self) -> list[int]:
         """The nodes for which there are namespaces, whether they are open or not."""
         return sorted(self._namespaces)
+
+    def namespace(self, number: int) -> int:
+        """The open file that names a node's network namespace."""
+        return self._namespaces[number]
 
     @property
     def namespaces(self) -> list[int]:
@@ -142,6 +148,8 @@ class Nodes:
                 machine["hostname"], settings
             )
             refused |= dict.fromkeys(failed)
+            if "uplink" in machine:
+                self.outside[number] = machine["uplink"]
         with ThreadPoolExecutor(1, thread_name_prefix="cookies") as thread:  # it leaves our own network
             thread.submit(self._read_cookies).result()
         return list(refused)

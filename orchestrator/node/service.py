@@ -92,6 +92,7 @@ def _carry(given: Options) -> None:
             nodes.open(given.configs)
         else:
             _open_in_namespaces(given, nodes, rootless)
+            _start_uplinks(given, nodes)
             _publish(given, nodes, rootless)
         _take_captures(given)
         _say_ready(given, nodes)
@@ -112,6 +113,17 @@ def _open_in_namespaces(given: Options, nodes: Nodes, rootless: bool) -> None:
     states = NodeStates(given, nodes, lambda: _publish(given, nodes, rootless))
     states.apply()
     states.serve()
+
+
+def _start_uplinks(given: Options, nodes: Nodes) -> None:
+    """Give the nodes with an uplink their way out."""
+    if given.directory is None or not nodes.outside:
+        return
+    from orchestrator.node import uplinks
+
+    for number, outside in nodes.outside.items():
+        log_file = given.directory / "logs" / f"uplink-{number}.log"
+        uplinks.start(number, nodes.namespace(number), outside, log_file)
 
 
 def _take_captures(given: Options) -> None:

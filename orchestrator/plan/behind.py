@@ -1,10 +1,10 @@
-"""Plan the networks behind nodes: who forwards to them, and with which kernel settings."""
+"""Plan the networks behind nodes and the ways out: who forwards to them, and with which kernel settings."""
 
 from __future__ import annotations
 
 from orchestrator.topology import Node, Topology
 
-__all__ = ["forwarding", "prefix_routes"]
+__all__ = ["forwarding", "prefix_routes", "uplink_of"]
 
 
 def prefix_routes(topology: Topology) -> tuple[str, ...]:
@@ -13,5 +13,12 @@ def prefix_routes(topology: Topology) -> tuple[str, ...]:
 
 
 def forwarding(node: Node) -> dict[str, str]:
-    """Return the kernel settings with which a node forwards packets to the networks behind it."""
-    return {"net.ipv4.ip_forward": "1"} if node.prefixes else {}
+    """Return the kernel settings with which a node forwards packets to the networks behind it and outside."""
+    return {"net.ipv4.ip_forward": "1"} if node.prefixes or node.uplink else {}
+
+
+def uplink_of(topology: Topology, node: Node) -> str:
+    """Return where a node's packets to the outside go: `none`, `here` or `elsewhere`."""
+    if node.uplink:
+        return "here"
+    return "elsewhere" if any(each.uplink for each in topology.nodes.values()) else "none"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
-from orchestrator.plan.behind import forwarding, prefix_routes
+from orchestrator.plan.behind import forwarding, prefix_routes, uplink_of
 from orchestrator.plan.containers import DATABASE_SOCKET, LINKS, plan_containers
 from orchestrator.plan.machines import buffer_sysctls, hostname
 from orchestrator.plan.model import (
@@ -82,11 +82,17 @@ def build(
         ttl: What relays do with TTL; chosen by the longest path unless given.
 
     Raises:
-        UsageError: The lab's name, an external node or the subnet cannot be used.
+        UsageError: The lab's name, an external node, an uplink or the subnet cannot be used.
     """
     name = _checked_name(lab or topology.name)
     docker = backend == "docker"
     marked = _with_external_nodes(topology, external)
+    if docker and any(node.uplink for node in marked.nodes.values()):
+        raise UsageError(
+            "nodes with `uplink` are for the native backend",
+            id="uplink.backend",
+            hint="`--backend native`, or leave `uplink` out",
+        )
     shared = _Shared(
         topology=marked,
         lab=name,
@@ -175,6 +181,14 @@ def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topol
             found=str(unknown[0]),
             expected=f"1 to {max(topology.nodes)}",
         )
+    outward = next((number for number in sorted(external) if topology.nodes[number].uplink), None)
+    if outward is not None:
+        raise UsageError(
+            f"node {outward} cannot be external: it has an uplink",
+            id="topology.uplink-external",
+            found=str(outward),
+            expected="a node without `uplink`",
+        )
     nodes = {
         number: replace(node, external=True) if number in external else node
         for number, node in topology.nodes.items()
@@ -243,6 +257,7 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         base_addr=topology.base_addr,
         ipv6=topology.ipv6,
         prefixes=shared.prefixes,
+        uplink=uplink_of(topology, node),
         restart_on_disconnect=True,
         ready_grace_ms=node.ready_grace_ms,
         peer_report_timeout_ms=node.peer_report_timeout_ms,
@@ -250,6 +265,7 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         window_bytes=node.window_bytes,
         hostname=hostname(node),
         sysctls={**forwarding(node), **node.sysctls},
+        outside=node.uplink,
         file=f"node-{node.id}.toml",
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.impairment import trace_contents, trace_to_text
 from orchestrator.services import Instance
-from orchestrator.topology import Flow, Link, Node, Route, Topology
+from orchestrator.topology import Flow, Link, Node, Route, Topology, Uplink
 
 __all__ = [
     "Bind",
@@ -83,7 +83,8 @@ class Images:
 class NodePlan:
     """What `node-<n>.toml` will say, and where the file will be.
 
-    `hostname` and `sysctls` are not in it: they are what the node's machine has before the node is opened.
+    `hostname`, `sysctls` and `outside`, its uplink, are not in it: they are what the node's machine has
+    beside the node.
     """
 
     node_id: int
@@ -119,6 +120,7 @@ class NodePlan:
     base_addr: str
     ipv6: str
     prefixes: tuple[str, ...]
+    uplink: str
     restart_on_disconnect: bool
     ready_grace_ms: int
     peer_report_timeout_ms: int
@@ -126,6 +128,7 @@ class NodePlan:
     window_bytes: int
     hostname: str
     sysctls: Mapping[str, str]
+    outside: Uplink | None
     file: str
 
 

@@ -118,6 +118,8 @@ MISTAKES = frozenset(
         "partition.invalid",
         "partition.no-links",
         "partition.twice",
+        "probe.invalid",
+        "probe.unknown",
         "rest.body",
         "rest.field",
         "rest.method",

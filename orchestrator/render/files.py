@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +77,7 @@ def _machines(plan: DeploymentPlan) -> str:
         f"{json.dumps(str(node.node_id))}: "
         + json.dumps(
             {"hostname": node.hostname, "buffers": dict(plan.buffers), "sysctls": dict(node.sysctls)}
+            | ({"uplink": asdict(node.outside)} if node.outside else {})
         )
         for node in plan.nodes
         if not node.external

@@ -86,6 +86,7 @@ class NodeEntry:
     external: bool = False
     operating_mode: str = "normal"
     mtu: int = 1_500
+    uplink: bool = False
     public_network_addr: str = ""
 
 
@@ -266,6 +267,7 @@ _KEYS: dict[str, Field] = {
                     "external": Field(Boolean()),
                     "operating_mode": Field(Choice("normal", later={"max": "flows spliced at relays"})),
                     "mtu": Field(Integer(576, PORT_MOST)),
+                    "uplink": Field(Boolean()),
                     "public_network_addr": Field(Text()),
                 },
             ),

@@ -72,6 +72,7 @@ class NodeSettings:
     base_addr: str = "10.0.0.0"
     ipv6: str = ""
     prefixes: tuple[str, ...] = ()
+    uplink: str = "none"
     restart_on_disconnect: bool = True
     lossless: LosslessSettings = field(default_factory=LosslessSettings)
     path: str = ""
@@ -126,6 +127,10 @@ _KEYS = {
     "prefixes": Field(
         ListOf(Text(_PREFIX, "a network and its node, as `192.168.50.0/24 via 3`"), "prefix"),
         "networks behind nodes, each with the node that packets to it are forwarded to",
+    ),
+    "uplink": Field(
+        Choice("none", "here", "elsewhere"),
+        "where packets to the outside go: nowhere, to this node's kernel, or to the nearest uplink",
     ),
     "restart_on_disconnect": Field(Boolean(), "whether to reconnect when the controller is lost"),
     "lossless_runtime_config": Field(

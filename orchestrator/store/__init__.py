@@ -5,6 +5,7 @@
     sql_changes  SQL for what others change, and for what is refused of it
     runs       SQL for runs and results
     flows      SQL for user-space flows
+    probes     SQL for probes of links
     history    SQL for events, measurements and flows
     writer     writes in order, in batches, and through an outage
     migrate    numbered files under an advisory lock
@@ -19,6 +20,7 @@ from __future__ import annotations
 from orchestrator.store.errors import RowRefused, SchemaTooNew, StoreUnavailable
 from orchestrator.store.flows import FlowChange, FlowRow, NewFlow
 from orchestrator.store.link_specs import preload
+from orchestrator.store.probes import ProbeRow
 from orchestrator.store.rows import (
     EventRow,
     GroupRow,
@@ -47,6 +49,7 @@ __all__ = [
     "NewFlow",
     "NodeRow",
     "PinRow",
+    "ProbeRow",
     "RoleRow",
     "RouteRow",
     "RowRefused",

@@ -12,13 +12,14 @@ from orchestrator import log
 from orchestrator.backoff import Backoff
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import StoreUnavailable
-from orchestrator.store import flows, history, lab, runs
+from orchestrator.store import flows, history, lab, probes, runs
 from orchestrator.store.errors import RowRefused
 from orchestrator.store.flows import FlowChange, FlowRow, FlowTables, NewFlow
 from orchestrator.store.history import HistoryTables
 from orchestrator.store.lab import LabTables
 from orchestrator.store.migrate import migrate
 from orchestrator.store.pins import read_pins
+from orchestrator.store.probes import ProbeRow, ProbeTables
 from orchestrator.store.rows import EventRow, Snapshot
 from orchestrator.store.runs import RunTables
 from orchestrator.store.sql_changes import Changed, SqlTables, fill_link_fields, read_changes
@@ -34,7 +35,7 @@ __all__ = ["CHANNEL", "Store"]
 CHANNEL = "nm_changed"
 """The channel that triggers notify on writes of other sessions; the payload is the table."""
 
-TABLES = ("links", "routes", "groups", "user_flows")
+TABLES = ("links", "routes", "groups", "user_flows", "probes")
 """What may be changed by SQL; members and trees belong to groups."""
 
 _HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
@@ -54,6 +55,7 @@ class Store:
         sql: Writes the answers to changes by SQL.
         runs: Writes runs and results.
         flows: Writes what became of user-space flows.
+        probes: Writes what became of probes of links.
         history: Writes events and measurements.
     """
 
@@ -69,6 +71,7 @@ class Store:
     sql: SqlTables
     runs: RunTables
     flows: FlowTables
+    probes: ProbeTables
     history: HistoryTables
 
     # Opening and closing.
@@ -193,6 +196,25 @@ class Store:
         async with self._connection() as connection:
             return await flows.remove(connection, flow_ids)
 
+    async def open_probes(self) -> list[ProbeRow]:
+        """Read the probes that have not ended."""
+        async with self._connection() as connection:
+            return await probes.read_open(connection)
+
+    async def read_probes(self, after: int, limit: int) -> list[ProbeRow]:
+        """Read probes after a number, in order."""
+        async with self._connection() as connection:
+            return await probes.read(connection, after, limit)
+
+    async def add_probe(self, src: int, dst: int, probe_bytes: int, time_ms: int, *, below: bool) -> int:
+        """Insert a probe; return its number.
+
+        Raises:
+            RowRefused: The lab has no such node.
+        """
+        async with self._checked() as connection:
+            return await probes.insert(connection, src, dst, probe_bytes, time_ms, below=below)
+
     async def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
         """Read events after a number, oldest first."""
         async with self._connection() as connection:
@@ -285,6 +307,7 @@ class Store:
             HistoryTables(self._writer),
             FlowTables(self._writer),
         )
+        self.probes = ProbeTables(self._writer)
         self._writer.start()
 
     @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.topology.loader import load, loads
-from orchestrator.topology.model import Flow, Generator, LabTest, Link, Node, Route, Topology
+from orchestrator.topology.model import Flow, Generator, LabTest, Link, Node, Route, Topology, Uplink
 from orchestrator.topology.prefixes import USER_SPACE_BASE
 from orchestrator.topology.selector import SelectorInvalid
 from orchestrator.topology.service_model import Build, Ready, Service, Volume
@@ -32,6 +32,7 @@ __all__ = [
     "SelectorInvalid",
     "Service",
     "Topology",
+    "Uplink",
     "Volume",
     "check_services",
     "dump",

@@ -140,8 +140,9 @@ def _node_entry(number: int, before: Node | None, after: Node | None) -> Entry:
     assert node is not None, "a node that differs is there before or after"
     what = f"node {number}" + (f" ({node.name})" if node.name != f"node-{number}" else "")
     if before is None or after is None:
-        # All nodes have routes to the networks behind one from their start.
-        return Entry("node", "add" if before is None else "remove", what, live=not node.prefixes)
+        # All nodes have routes to the networks behind one, and to the outside, from their start.
+        live = not (node.prefixes or node.uplink)
+        return Entry("node", "add" if before is None else "remove", what, live=live)
     keys = _keys(node_words(before), node_words(after))
     return Entry("node", "change", what, keys, live=keys.keys() <= _LIVE_NODE_KEYS)
 

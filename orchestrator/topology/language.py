@@ -37,6 +37,7 @@ from orchestrator.topology.lab_test_keys import LabTestKind
 from orchestrator.topology.link_keys import DURATION_FORM, LINK_FIELDS, LINK_HINTS, LINK_LATER, SIZE_FORM
 from orchestrator.topology.prefixes import PrefixKind
 from orchestrator.topology.service_keys import SERVICE, SERVICE_NAME
+from orchestrator.topology.uplinks import UplinkKind
 
 __all__ = ["LAB_NAME", "NODE_NAME", "ROOT", "ROUTE"]
 
@@ -136,6 +137,12 @@ _NODE = Placed(
         "prefixes": Field(
             ListOf(PrefixKind(), "prefix"),
             "networks behind the node (its own bridges, containers or tunnels), which the lab routes to it",
+        ),
+        "uplink": Field(
+            UplinkKind(),
+            "a way to the outside, for this node and those that it is the nearest uplink of: `true`, or "
+            "`{interface: NAME}` or `{namespace: NAME}` of the machine",
+            default=False,
         ),
         **_NODE_BASE,
     },

@@ -28,9 +28,23 @@ __all__ = [
     "Output",
     "Route",
     "Topology",
+    "Uplink",
 ]
 
 LabTestKindName = Literal["reach", "tcp", "http", "command", "route", "throughput", "loss", "delay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """A way to the outside of the lab; at most one of both is given.
+
+    Attributes:
+        interface: The machine's interface that connections leave by; that of its default route unless given.
+        namespace: The network namespace (`ip netns`) that is the outside; the machine's own unless given.
+    """
+
+    interface: str | None = None
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +57,7 @@ class Node:
         labels: The user's own words about it, for selectors.
         external: Whether it is run by a program of the user's own and not started by us.
         prefixes: Networks behind it, which the lab routes to it, in CIDR notation.
+        uplink: Its way to the outside, if it has one.
         sysctls: Kernel settings of its network namespace, by name.
         mtu: Largest packet of its TUN interface, in bytes.
         offload: `auto` carries super-packets where the kernel can; `off` never does.
@@ -61,6 +76,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     external: bool = False
     prefixes: tuple[str, ...] = ()
+    uplink: Uplink | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
     mtu: int = 1_500
     offload: str = "auto"

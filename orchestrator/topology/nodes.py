@@ -15,6 +15,7 @@ from orchestrator.topology.model import Node
 from orchestrator.topology.prefixes import build_prefixes
 from orchestrator.topology.selector import Named, SelectorInvalid, select, unknown_node_hint
 from orchestrator.topology.shape import Shape
+from orchestrator.topology.uplinks import check_uplinks
 
 __all__ = [
     "RESERVED_NAMES",
@@ -143,7 +144,10 @@ def build_nodes(root: Read, shape: Shape, groups: list[Group], problems: Problem
         base: dict[str, Any] = {"labels": {"tier": tier}} if tier else {}
         if number in prefixes:
             base["prefixes"] = prefixes[number]
+        if uplink := stated.get(str(number), {}).get("uplink"):
+            base["uplink"] = uplink
         nodes[number] = _node(number, names.get(number, f"node-{number}"), _laid_over(base, layers))
+    check_uplinks(stated, nodes, problems)
     return nodes
 
 
@@ -335,7 +339,7 @@ def _laid_over(base: dict[str, Any], layers: list[Read]) -> dict[str, Any]:
         for key, value in layer.items():
             if key in ("labels", "lossless", "sysctls"):
                 result[key] = {**result.get(key, {}), **value}
-            elif key not in ("@", "name", "prefixes"):
+            elif key not in ("@", "name", "prefixes", "uplink"):
                 result[key] = value
     return result
 

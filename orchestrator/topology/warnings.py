@@ -21,7 +21,11 @@ def find_warnings(topology: Topology, place: Place, routes: Sequence[Place]) -> 
         place: Where it begins.
         routes: Where each of its routes stands.
     """
-    return (*_disconnected(topology, place), *_one_way(topology, routes))
+    return (
+        *_disconnected(topology, place),
+        *_one_way(topology, routes),
+        *_uplinks_alone(topology, place),
+    )
 
 
 def _disconnected(topology: Topology, place: Place) -> Iterator[Problem]:
@@ -37,6 +41,17 @@ def _disconnected(topology: Topology, place: Place) -> Iterator[Problem]:
         place,
         hint="links are missing, or this is meant",
     )
+
+
+def _uplinks_alone(topology: Topology, place: Place) -> Iterator[Problem]:
+    uplinks = [node.id for node in topology.nodes.values() if node.uplink]
+    if uplinks and topology.routing == "none" and len(topology.nodes) > len(uplinks):
+        yield Problem(
+            f"no other node has a route to the outside through node {uplinks[0]}",
+            "topology.uplink-unreached",
+            place,
+            hint="with `protocol: none` only the nodes with an uplink reach the outside",
+        )
 
 
 def _cut_off(topology: Topology) -> list[int]:

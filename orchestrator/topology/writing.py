@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from orchestrator.errors import Place, UsageError, nearest_hint, quoted
@@ -126,6 +126,8 @@ def _checked(kind: GeneratorType, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NODE_DEFAULTS = Node(id=1, name="")
+_OWN_FORM = frozenset({"id", "name", "labels", "prefixes", "sysctls", "uplink"})
+"""What is not written as it is in the model."""
 
 
 def _node(node: Node) -> dict[str, Any]:
@@ -136,10 +138,13 @@ def _node(node: Node) -> dict[str, Any]:
         shown["sysctls"] = dict(node.sysctls)
     if node.prefixes:
         shown["prefixes"] = list(node.prefixes)
+    if node.uplink:
+        words = {key: word for key, word in asdict(node.uplink).items() if word is not None}
+        shown["uplink"] = words or True
     lossless: dict[str, Any] = {}
     for key in (field.name for field in fields(Node)):
         value = getattr(node, key)
-        if key in ("id", "name", "labels", "prefixes", "sysctls") or value == getattr(_NODE_DEFAULTS, key):
+        if key in _OWN_FORM or value == getattr(_NODE_DEFAULTS, key):
             continue
         if key == "ready_grace_ms":
             lossless["ready_grace"] = str(Duration(value * 1000))

@@ -79,6 +79,7 @@ class FakeNode:
     said_ready: bool = False
     flows: dict[int, m.Flow] = field(default_factory=dict)
     stopped_flows: list[int] = field(default_factory=list)
+    probes: list[m.ProbeLink] = field(default_factory=list)
 
     def have(self) -> m.Have:
         trees = {group: message.version for group, message in self.trees.items()}
@@ -239,6 +240,8 @@ class FakeProcess:
             node.ready = True
         elif isinstance(message, m.AddFlows):
             node.flows.update({flow.controller_id: flow for flow in message.flows})
+        elif isinstance(message, m.ProbeLink):
+            node.probes.append(message)
         elif isinstance(message, m.StopFlows):
             node.stopped_flows += message.controller_ids
         elif isinstance(message, m.MemberChanged):

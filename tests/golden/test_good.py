@@ -46,7 +46,11 @@ def test_settings_read_back_what_render_writes(name: str, backend: str, tmp_path
         read = dataclasses.asdict(settings.load_node(directory.node(node.node_id)))
         lossless = read.pop("lossless")
         meant = dataclasses.asdict(node)
-        meant.pop("hostname"), meant.pop("sysctls")  # what the machine has before the file is read
+        (
+            meant.pop("hostname"),
+            meant.pop("sysctls"),
+            meant.pop("outside"),
+        )  # what the machine has before the file is read
         assert meant.pop("file") == directory.node(node.node_id).name
         assert {key: meant.pop(key) for key in lossless} == lossless
         assert meant == {key: read[key] for key in meant}
@@ -82,7 +86,7 @@ def test_the_resolved_topology_means_the_same(name: str, monkeypatch: pytest.Mon
 
 def test_every_node_key_is_written() -> None:
     template = (Path(__file__).parents[2] / "compose" / "node.toml.j2").read_text()
-    elsewhere = ("file", "hostname", "sysctls")
+    elsewhere = ("file", "hostname", "sysctls", "outside")
     for field in dataclasses.fields(NodePlan):
         assert field.name in elsewhere or f"\n{field.name} = {{{{ node.{field.name} | toml }}}}\n" in template
 

@@ -59,3 +59,13 @@ def _running(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait(LIMIT_S)
+
+
+@contextmanager
+def named(made: Machine, name: str) -> Iterator[None]:
+    """Give the namespace a name, as `ip netns` does."""
+    subprocess.run(["ip", "netns", "attach", name, str(made.pid)], timeout=LIMIT_S, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], timeout=LIMIT_S, check=True)

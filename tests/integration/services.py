@@ -27,6 +27,8 @@ PACKAGES = {
     "curl": "curl",
     "etcd": "etcd-server",
     "iperf3": "iperf3",
+    "nft": "nftables",
+    "pasta": "passt",
     "ping": "iputils-ping",
     "psql": "postgresql-client",
     "redis-cli": "redis-tools",

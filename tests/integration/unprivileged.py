@@ -55,12 +55,14 @@ class OrdinaryUser:
         world: The process whose mount namespace they live in.
         folder: Their home folder.
         environment: All of their environment.
+        network: A process in whose network namespace they act, instead of the machine's.
     """
 
     uid: int
     world: int
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    network: int | None = None
 
     @property
     def home(self) -> Home:
@@ -95,7 +97,9 @@ class OrdinaryUser:
         """Start a program as this user."""
         return subprocess.Popen(
             [
-                *("nsenter", f"--mount=/proc/{self.world}/ns/mnt", "--"),
+                *("nsenter", f"--mount=/proc/{self.world}/ns/mnt"),
+                *((f"--net=/proc/{self.network}/ns/net",) if self.network else ()),
+                "--",
                 *("setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--"),
                 *("env", f"--chdir={self.folder}"),
                 *argv,
@@ -158,6 +162,12 @@ class World:
         self._holder.communicate()
         shutil.rmtree(self._place)
         assert not left, f"processes were left: {left}"
+
+    def open_tun(self) -> None:
+        """Let the users open `/dev/net/tun`, too, which programs that know no other one need."""
+        enter = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--"]
+        mount = ["mount", "--bind", str(self._place / "tun"), "/dev/net/tun"]
+        subprocess.run([*enter, *mount], timeout=30, check=True)
 
     def _user(self, uid: int) -> OrdinaryUser:
         folder = self._place / str(uid)

@@ -1,4 +1,4 @@
-"""Test what the plan says of networks behind nodes."""
+"""Test what the plan says of networks behind nodes, and of ways out."""
 
 from __future__ import annotations
 
@@ -30,3 +30,15 @@ def test_the_subnet_of_containers_may_not_overlap_a_network_behind_a_node() -> N
     with pytest.raises(UsageError, match=r"overlaps 172\.28\.5\.0/25, a prefix of node 3") as refused:
         plan.build(LINE, backend="docker", subnet="172.28.5.0/24")
     assert refused.value.id == "subnet.overlap"
+
+
+def test_the_nodes_of_a_lab_with_an_uplink_send_what_is_outside_to_it() -> None:
+    text = "name: ways\ntopology: {type: line, n_nodes: 2}\nnodes: {2: {uplink: {interface: eth1}}}\n"
+    planned = plan.build(topology.loads(text))
+    assert [node.uplink for node in planned.nodes] == ["elsewhere", "here"]
+    assert [node.sysctls for node in planned.nodes] == [{}, {"net.ipv4.ip_forward": "1"}]
+    assert {node.uplink for node in plan.build(LINE).nodes} == {"none"}
+    with pytest.raises(UsageError, match="node 2 cannot be external: it has an uplink"):
+        plan.build(topology.loads(text), external=[2])
+    with pytest.raises(UsageError, match="for the native backend"):
+        plan.build(topology.loads(text), backend="docker")

@@ -100,8 +100,10 @@ def test_the_order_of_routes_alone_is_a_change() -> None:
     ]
 
 
-def test_a_node_with_networks_behind_it_does_not_come_or_go_while_the_lab_runs() -> None:
+def test_a_node_with_an_uplink_or_networks_behind_it_does_not_come_or_go_while_the_lab_runs() -> None:
     two = topology.loads("n_nodes: 2\n")
-    three = topology.loads("n_nodes: 3\nnodes:\n  3: {prefixes: [192.168.50.0/24]}\n")
-    for before, after in ((two, three), (three, two)):
-        assert [each.live for each in difference(before, after).entries() if each.kind == "node"] == [False]
+    for keys in ("prefixes: [192.168.50.0/24]", "uplink: true"):
+        three = topology.loads(f"n_nodes: 3\nnodes:\n  3: {{{keys}}}\n")
+        for before, after in ((two, three), (three, two)):
+            found = difference(before, after).entries()
+            assert [each.live for each in found if each.kind == "node"] == [False]

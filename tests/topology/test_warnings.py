@@ -37,3 +37,11 @@ def test_nodes_that_nobody_reaches() -> None:
         "topology.disconnected",
         "node 3 cannot be reached from node 1",
     )
+
+
+def test_an_uplink_that_no_other_node_has_a_route_to() -> None:
+    alone = (
+        "n_nodes: 2\nlinks: [{endpoints: [1, 2]}]\nrouting: {protocol: none}\nnodes: {2: {uplink: true}}\n"
+    )
+    assert [each.id for each in topology.loads(alone).warnings] == ["topology.uplink-unreached"]
+    assert topology.loads(alone.replace("none", "shortest_path")).warnings == ()

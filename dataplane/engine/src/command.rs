@@ -7,8 +7,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::{
-    AddressPlan, GroupId, LinkId, LinkSpec, NodeId, Pin, ReceiverId, RouteId, RoutedFlows, SessionId,
-    SessionReport, TreeId,
+    AddressPlan, GroupId, LinkId, LinkSpec, NodeId, Pin, ProbeOrder, ReceiverId, RouteId, RoutedFlows,
+    SessionId, SessionReport, TreeId,
 };
 
 /// Bytes that another owner holds and that the engine only reads: a Python buffer, a mapped file, a vector.
@@ -244,6 +244,13 @@ pub enum Command {
         node: NodeId,
         /// The reason, as shown in session reports.
         reason: String,
+    },
+    /// Measures a link; [`crate::Event::ProbeFinished`] has the result. Output: `Done`.
+    ProbeLink {
+        /// The neighbour.
+        remote: NodeId,
+        /// What to do.
+        order: ProbeOrder,
     },
 }
 

@@ -10,6 +10,9 @@ use crate::{Distribution, NodeId, Prefixes, Trace};
 /// (32768–60999), so the kernel never assigns it to a socket of an application.
 pub const SESSION_PORT: u16 = 61_997;
 
+/// The UDP port of probes between neighbours, source and destination.
+pub const PROBE_PORT: u16 = 61_998;
+
 /// Default source port of messages from Python.
 pub const DEFAULT_CLIENT_PORT: u16 = 45_535;
 /// Default destination port of messages from Python.
@@ -120,6 +123,8 @@ pub struct NodeConfig {
     pub addresses: AddressPlan,
     /// The networks behind the nodes of the lab.
     pub prefixes: Prefixes,
+    /// Whether the kernel of this node forwards packets to the outside of the lab.
+    pub uplink: bool,
     /// The incarnation: random bits from which the numbers of this node's transfers are derived. They differ in every
     /// start of a node. The runtime reads them from the kernel's random number generator; a simulation sets them, so
     /// that runs are repeatable.
@@ -149,6 +154,7 @@ impl NodeConfig {
             name: format!("n{node_id}"),
             addresses: AddressPlan::default(),
             prefixes: Prefixes::default(),
+            uplink: false,
             incarnation: 0,
             last_session: 0,
             mtu: 1500,

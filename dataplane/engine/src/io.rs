@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::{
-    GroupId, Instant, LinkId, NodeId, Packet, Pool, ReceiverId, SessionId, SessionReport, SessionState,
-    TapPoint, Tapped,
+    GroupId, Instant, LinkId, NodeId, Packet, Pool, ProbeReport, ReceiverId, SessionId, SessionReport,
+    SessionState, TapPoint, Tapped,
 };
 
 /// Bytes of the largest packet that is copied for a record: a full packet of a usual MTU.
@@ -176,5 +176,10 @@ pub enum Event {
         node: NodeId,
         /// Its new state.
         state: SessionState,
+    },
+    /// A probe of this node ended, successfully or not.
+    ProbeFinished {
+        /// The result.
+        report: Box<ProbeReport>,
     },
 }

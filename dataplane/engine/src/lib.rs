@@ -32,6 +32,7 @@ mod link;
 mod packet;
 mod pool;
 mod prefix;
+mod probe;
 mod receiver;
 mod rng;
 mod route;
@@ -64,7 +65,7 @@ pub use command::{
 };
 pub use config::{
     AddressPlan, ClassKey, Classes, LinkSpec, NodeConfig, QueueDiscipline, Scheduler, SessionConfig, TtlMode,
-    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, SESSION_PORT,
+    DEFAULT_CLIENT_PORT, DEFAULT_SERVER_PORT, PROBE_PORT, SESSION_PORT,
 };
 pub use engine::{Engine, MAX_MESSAGE};
 pub use five_tuple::FiveTuple;
@@ -73,6 +74,7 @@ pub use link::{Distribution, Histogram, LinkMeasurement, Trace};
 pub use packet::{Packet, MAX_IP_HEADER};
 pub use pool::Pool;
 pub use prefix::{Prefix, Prefixes};
+pub use probe::report::{ProbeOrder, ProbeReport};
 pub use route::{ChosenBy, Pin, RouteChoice, RoutedFlow, RoutedFlows};
 pub use session::report::{PeerReport, Role, SessionReport, SessionState};
 pub use session::{Prefetch, SinkAllocator};

@@ -23,10 +23,13 @@ use pair::{Explicit, Pair};
 pub use pins::Pin;
 use pins::Pins;
 
+/// The number that stands for all addresses outside of the lab in the forwarding table.
+pub(crate) const OUTSIDE: NodeId = 0;
+
 /// The unicast routes of this node.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    /// Link per destination id; [`NO_LINK`] where there is none.
+    /// Link per destination id; [`NO_LINK`] where there is none. The first entry leads to the nearest uplink.
     table: Vec<LinkId>,
     pairs: BTreeMap<(NodeId, NodeId), Pair>,
     /// What the last change removed, for packets that are still on their way on these routes.
@@ -176,6 +179,11 @@ impl Routes {
     /// Whether packets from this node to another one have a route.
     pub(crate) fn reaches(&self, src: NodeId, dst: NodeId) -> bool {
         self.pairs.contains_key(&(src, dst)) || self.towards(dst) != NO_LINK
+    }
+
+    /// Whether the table has an entry for a node, with or without a link.
+    pub(crate) fn knows(&self, dst: NodeId) -> bool {
+        (dst as usize) < self.table.len()
     }
 
     /// The link towards a destination, or [`NO_LINK`].

@@ -278,8 +278,29 @@ pub struct ProbeResult {
     pub remote_node_id: u32,
     /// The probe.
     pub probe_id: u64,
-    /// Megabits per second.
+    /// Capacity towards the neighbour in megabits per second; 0 if it could not be measured.
     pub mbps: f64,
+    /// Why the probe failed; empty if it did not.
+    #[serde(default)]
+    pub error: String,
+    /// Median of the round trip in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_p50_us: Option<f64>,
+    /// Its 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_p99_us: Option<f64>,
+    /// Packets that were sent to measure the loss.
+    #[serde(default)]
+    pub packets_sent: u32,
+    /// Those that reached the neighbour.
+    #[serde(default)]
+    pub packets_received: u32,
+    /// Those whose answer came back.
+    #[serde(default)]
+    pub packets_answered: u32,
+    /// Bytes that were sent.
+    #[serde(default)]
+    pub sent_bytes: u64,
 }
 
 /// Smallest value and count of each bucket of a histogram that is not empty.

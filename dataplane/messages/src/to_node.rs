@@ -327,8 +327,18 @@ pub struct ProbeLink {
     pub remote_node_id: u32,
     /// The probe.
     pub probe_id: u64,
-    /// Bytes to send.
+    /// The most bytes to send.
     pub probe_bytes: u64,
+    /// How long it may take, in milliseconds.
+    #[serde(default = "default_probe_ms")]
+    pub time_ms: u32,
+    /// Whether to measure the transport below the impairments of the link.
+    #[serde(default)]
+    pub below: bool,
+}
+
+const fn default_probe_ms() -> u32 {
+    3_000
 }
 
 /// Send a `LinkMeasurements` for each node concerned; acknowledged behind the last one.

@@ -163,6 +163,21 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeStarted:
+    """The number of a probe."""
+
+    id: U64
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePage:
+    """Probes in order of their numbers; `more` when the limit cut them off."""
+
+    probes: tuple[m.ProbeStatus, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeMeasurement:
     """What a node measured of its links since the start: see `LinkMeasurements`."""
 
@@ -234,6 +249,11 @@ def routes(reply: m.Routes, frames: Sequence[Frame], params: Mapping[str, Any]) 
 def events(reply: m.Events, frames: Sequence[Frame], params: Mapping[str, Any]) -> EventPage:
     """Return a page of events."""
     return EventPage(reply.events, reply.more)
+
+
+def probes(reply: m.ProbeList, frames: Sequence[Frame], params: Mapping[str, Any]) -> ProbePage:
+    """Return a page of probes."""
+    return ProbePage(reply.probes, reply.more)
 
 
 def measurements(reply: Message, frames: Sequence[Frame], params: Mapping[str, Any]) -> list[NodeMeasurement]:

@@ -275,6 +275,33 @@ ROUTES: tuple[Route, ...] = (
         sdk="Lab.heal()",
         answer=acknowledged(answers.LinksCut),
     ),
+    Route(
+        verb="POST",
+        path="/probes",
+        message=m.StartProbe,
+        summary="Measure one direction of a link with traffic of its own. The probe ends later; its number "
+        "is answered.",
+        cli="nm probe A B",
+        sdk="Lab.link(A, B).probe()",
+        body=("src", "dst", "below", "probe_bytes", "time_ms"),
+        answer=acknowledged(answers.ProbeStarted),
+    ),
+    Route(
+        verb="GET",
+        path="/probes",
+        message=m.GetProbes,
+        summary="Probes of links after a number, in order.",
+        sdk="Lab.probes(after=N)",
+        query=("after", "limit"),
+        answer=Answer(answers.ProbePage, answers.probes, {}),
+    ),
+    Route(
+        verb="GET",
+        path="/probes/{id}",
+        message=m.GetProbe,
+        summary="One probe, and what it measured once it has ended.",
+        answer=Answer(m.ProbeStatus, lambda reply, frames, params: reply.probes[0], {}),
+    ),
     _status("/groups", tuple[m.GroupStatus, ...], lambda status: status.groups, "All groups.", "nm inspect"),
     _status("/groups/{group_id}", m.GroupStatus, answers.group, "One group.", "nm inspect", group_id=U32),
     _status(

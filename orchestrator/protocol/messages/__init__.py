@@ -7,6 +7,7 @@
     operator     the command line: status, runs, live links, events
     flows        user-space flows, for operators and roles
     groups       groups, for an operator
+    probes       probes of links, for an operator
     lab_changes  nodes and links that come and go, for an operator
     routes       the routes of a node, for an operator
     samples      counters of nodes and links, read every second during a run
@@ -26,6 +27,7 @@ from orchestrator.protocol.messages import (
     node,
     node_commands,
     operator,
+    probes,
     routes,
     samples,
     watching,
@@ -39,6 +41,7 @@ from orchestrator.protocol.messages.lab_changes import *  # noqa: F403  # as abo
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.probes import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.routes import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.samples import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.watching import *  # noqa: F403  # as above
@@ -55,6 +58,7 @@ __all__ = [
     *node.__all__,
     *operator.__all__,
     *node_commands.__all__,
+    *probes.__all__,
     *routes.__all__,
     *samples.__all__,
     *watching.__all__,

@@ -333,11 +333,31 @@ class NodeEvent(Message):
 @sent_by(Role.NODE)
 @dataclass(frozen=True, slots=True)
 class ProbeResult(Message):
-    """What a `ProbeLink` measured."""
+    """What a `ProbeLink` measured, or why it could not.
+
+    Attributes:
+        remote_node_id: The neighbour.
+        probe_id: The probe.
+        mbps: Capacity towards the neighbour; 0 if it could not be measured.
+        error: Why the probe failed; nothing else counts then.
+        round_trip_p50_us: Median of the round trip in microseconds.
+        round_trip_p99_us: Its 99th percentile.
+        packets_sent: Packets that were sent to measure the loss.
+        packets_received: Those that reached the neighbour.
+        packets_answered: Those whose answer came back.
+        sent_bytes: Bytes that were sent.
+    """
 
     remote_node_id: U32
     probe_id: U64
     mbps: float
+    error: str = ""
+    round_trip_p50_us: float | None = None
+    round_trip_p99_us: float | None = None
+    packets_sent: U32 = 0
+    packets_received: U32 = 0
+    packets_answered: U32 = 0
+    sent_bytes: U64 = 0
 
 
 Buckets = tuple[tuple[U64, U64], ...]

@@ -359,11 +359,16 @@ class NodeState(Message):
 @sent_by(Role.CONTROLLER)
 @dataclass(frozen=True, slots=True)
 class ProbeLink(Message):
-    """Measure the link to a neighbour with this many bytes."""
+    """Measure the link to a neighbour with at most this many bytes and milliseconds.
+
+    With `below`, what carries the link is measured, and not its impairments. `ProbeResult` has the result.
+    """
 
     remote_node_id: U32
     probe_id: U64
     probe_bytes: U64
+    time_ms: U32 = 3_000
+    below: bool = False
 
 
 @sent_by(Role.CONTROLLER)

@@ -60,6 +60,17 @@ pub enum OffloadMode {
     Off,
 }
 
+/// Where packets to addresses outside of the lab go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UplinkSetting {
+    /// Nowhere: the lab has no uplink.
+    None,
+    /// This node is an uplink: its kernel forwards them.
+    Here,
+    /// To the nearest node with an uplink.
+    Elsewhere,
+}
+
 /// How relays treat the TTL of packets that they forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TtlSetting {
@@ -153,6 +164,8 @@ pub struct NodeSettings {
     pub ipv6: Option<(Ipv6Addr, u8)>,
     /// The networks behind the nodes of the lab, this one's included.
     pub prefixes: Vec<Prefix>,
+    /// Where packets to addresses outside of the lab go.
+    pub uplink: UplinkSetting,
     /// Whether to reconnect after the connection to the controller was lost.
     pub restart_on_disconnect: bool,
     /// Lossless sessions.
@@ -245,6 +258,7 @@ fn read_root(
     let protocol = root.parsed("protocol", Some("auto"), one_of(LINK_PROTOCOLS));
     let operating_mode = root.parsed("operating_mode", Some("normal"), only("normal"));
     let prefixes = read_prefixes(root);
+    let uplink = root.parsed("uplink", Some("none"), one_of(UPLINKS));
     let ttl_mode = root.parsed("ttl_mode", Some("uniform"), one_of(TTL_MODES));
     Some(NodeSettings {
         path: path.to_owned(),
@@ -273,6 +287,7 @@ fn read_root(
         base_addr: base_addr?,
         ipv6: ipv6?,
         prefixes: prefixes?,
+        uplink: uplink?,
         net_mask: net_mask?,
         controller_addr: controller_addr?,
         private_network_addr: private_network_addr?,
@@ -292,6 +307,11 @@ const LINK_PROTOCOLS: &[(&str, LinkProtocol)] = &[
     ("auto", LinkProtocol::Auto),
     ("unix", LinkProtocol::Unix),
     ("tcp", LinkProtocol::Tcp),
+];
+const UPLINKS: &[(&str, UplinkSetting)] = &[
+    ("none", UplinkSetting::None),
+    ("here", UplinkSetting::Here),
+    ("elsewhere", UplinkSetting::Elsewhere),
 ];
 const TTL_MODES: &[(&str, TtlSetting)] =
     &[("uniform", TtlSetting::Uniform), ("pipe", TtlSetting::Pipe)];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nm_engine::{NodeId, NodeStats, RoutedFlows};
-use nm_messages::{LinkMeasurements, Metrics, NodeSample, ToController, Value};
+use nm_messages::{LinkMeasurements, Metrics, NodeSample, ProbeResult, ToController, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::member::{Effect, Identity};
@@ -135,6 +135,9 @@ const FLOW_REPORT_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// … and its progress, which the next report replaces.
 const FLOW_PROGRESS_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long the result of a probe is reported to a controller that is away; it then counts the probe as failed.
+const PROBE_REPORT_LIMIT: Duration = Duration::from_secs(60);
+
 /// A node's handle to its controller connection.
 #[derive(Clone)]
 pub struct ControlHandle {
@@ -246,6 +249,11 @@ impl LinkReport {
         };
         // A refused report is not repeated: the node remembers the result, and `AddFlows` asks for it again.
         self.0.request(message, limit, Box::new(|_| {}));
+    }
+
+    /// Reports the result of a probe, until it is acknowledged. Never blocks.
+    pub fn report_probe(&self, result: ProbeResult) {
+        self.0.request(result, PROBE_REPORT_LIMIT, Box::new(|_| {}));
     }
 
     /// Reports an event for the lab's event log. Never blocks.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nm_engine::{
     AddressPlan, Command, CommandError, CommandOutput, FlowStats, LinkStats, NodeId, NodeStats,
-    PairRoute, Pin, RoutedFlows, Traffic,
+    PairRoute, Pin, ProbeOrder, RoutedFlows, Traffic,
 };
 use nm_messages::{
     AddNode, FlowCounter, FlowSample, LinkCounter, LinkMeasurement, LinkMeasurements, LinkSample,
@@ -95,6 +95,7 @@ impl Executor for NodeExecutor {
                 agent_request::record();
                 done(Ok(()));
             }
+            Effect::ProbeLink(remote, order) => self.probe(remote, order, done),
             Effect::AddFlows(flows) => self.port.add_flows_then(flows, answer_to(done)),
             Effect::StopFlows(ids) => self.port.stop_flows_then(ids, answer_to(done)),
             Effect::TopologyReady => {
@@ -217,6 +218,10 @@ impl NodeExecutor {
         if !pins.is_empty() || !removed.is_empty() {
             self.port.command_nowait(Command::SetPins { pins, removed });
         }
+    }
+
+    fn probe(&self, remote: NodeId, order: ProbeOrder, done: Done) {
+        self.command(Command::ProbeLink { remote, order }, done);
     }
 
     fn connect(&self, add: AddNode, address: Option<SocketAddr>, done: Done) {

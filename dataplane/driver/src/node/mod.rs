@@ -17,6 +17,7 @@ pub mod info;
 pub mod link_values;
 mod messages;
 pub mod pending;
+mod probes;
 pub mod receiver;
 pub mod records;
 pub mod sessions;

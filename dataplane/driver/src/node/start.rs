@@ -16,12 +16,16 @@ use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
 use crate::capture;
-use crate::config::{LinkProtocol, NodeSettings, OffloadMode, TtlSetting};
+use crate::config::{LinkProtocol, NodeSettings, OffloadMode, TtlSetting, UplinkSetting};
 use crate::control::{self, Endpoint, Identity, Registration};
 use crate::runtime::{
     NodePort, NodeSetup, OffloadChoice, Runtime, RuntimeConfig, RuntimeError, TunNamespace,
     TunSetup,
 };
+
+/// All IPv4 addresses, in two halves: they precede the default route that the network of a container already has.
+const ALL_ADDRESSES: [(Ipv4Addr, u8); 2] =
+    [(Ipv4Addr::UNSPECIFIED, 1), (Ipv4Addr::new(128, 0, 0, 0), 1)];
 
 /// Suffix of the names of the processes' unix sockets.
 const SOCKET_SUFFIX: &str = ".sock";
@@ -239,6 +243,7 @@ fn engine_config(settings: &NodeSettings) -> NodeConfig {
     config.addresses = address_plan(settings);
     config.prefixes = Prefixes::new(&settings.prefixes)
         .expect("networks that overlap were refused when the settings were read");
+    config.uplink = settings.uplink == UplinkSetting::Here;
     config.mtu = settings.mtu;
     config.seed = settings.seed;
     config.client_port = settings.user_space_client_port;
@@ -279,6 +284,9 @@ fn tun_setup(settings: &NodeSettings, namespace: Option<OwnedFd>) -> TunSetup {
         .routes
         .extend(behind_others.map(|prefix| (prefix.network, prefix.length)));
     interface.ipv6 = settings.interface6();
+    if settings.uplink == UplinkSetting::Elsewhere {
+        interface.routes.extend(ALL_ADDRESSES);
+    }
     TunSetup {
         name: settings.tun_interface_name.clone(),
         interface,

@@ -14,6 +14,7 @@ use nm_messages::Value;
 
 use super::events::{EventBuffer, NodeEvent};
 use super::flows;
+use super::probes;
 use super::receiver::{Message, Queue};
 use super::records::Records;
 use super::wait::{lock, Signal};
@@ -147,6 +148,12 @@ impl NodeState {
 
 impl NodeSink for NodeState {
     fn event(&self, event: Event) {
+        if let Event::ProbeFinished { report } = event {
+            if let Some(to) = &*lock(&self.links) {
+                to.report_probe(probes::result(&report));
+            }
+            return;
+        }
         self.change(|facts| facts.apply(event));
     }
 

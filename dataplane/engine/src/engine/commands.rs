@@ -29,6 +29,7 @@ impl Engine {
             Command::RemoveLink { remote } => {
                 let link = self.known_link(remote)?;
                 self.links.remove(now, link, io);
+                self.probes.link_down(link, io);
                 self.routes.links_changed();
                 Ok(CommandOutput::Done)
             }
@@ -75,6 +76,7 @@ impl Engine {
                 self.sessions.node_gone(now, node, &reason, io);
                 Ok(CommandOutput::Done)
             }
+            Command::ProbeLink { remote, order } => self.probe_link(now, remote, order, io),
         }
     }
 

@@ -6,11 +6,14 @@ use super::icmp::IcmpError;
 use super::Engine;
 use crate::address::Owner;
 use crate::link::{Sent, NO_LINK};
+use crate::route::OUTSIDE;
 use crate::segment::fragment;
 use crate::stats::DropCause;
 use crate::tap::TapPoint;
 use crate::wire::ip;
-use crate::{FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, SESSION_PORT};
+use crate::{
+    FlowFilter, Instant, Io, LinkId, NodeId, Packet, PacketError, TtlMode, PROBE_PORT, SESSION_PORT,
+};
 
 /// The source of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +78,7 @@ impl Engine {
                 self.drop_packet(now, packet, origin, DropCause::Multicast6, io);
                 0
             }
-            Owner::Nobody => {
-                self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
-                0
-            }
+            Owner::Nobody => self.forward_outside(now, packet, origin, io),
         }
     }
 
@@ -102,10 +102,33 @@ impl Engine {
         }
         let link = self.routes.towards(dst);
         if link == NO_LINK {
+            // The user-space range is as wide as the overlay; beyond the nodes that exist, its addresses are outside.
+            let user_space = || matches!(self.map.destination(&packet), Owner::User(_));
+            if dst != OUTSIDE && !self.routes.knows(dst) && user_space() {
+                return self.forward_outside(now, packet, origin, io);
+            }
             self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
             return 0;
         }
         self.send(now, link, packet, origin, io)
+    }
+
+    /// Forwards a packet to an address outside of the lab: towards the nearest uplink, whose kernel forwards it on.
+    /// Uplinks are for IPv4 alone.
+    ///
+    /// A packet from the uplink's own kernel is refused: the kernel has no route, and would send it back until its TTL
+    /// is used up.
+    fn forward_outside(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
+        let leaves = !packet.meta().v6 && is_unicast_outside(Ipv4Addr::from(packet.meta().dst));
+        if leaves && !self.config.uplink {
+            return self.forward(now, packet, OUTSIDE, origin, io);
+        }
+        if leaves && origin != Origin::Tun {
+            self.write_to_tun(now, packet, io);
+        } else {
+            self.refuse(now, packet, origin, DropCause::NoRoute, Some(IcmpError::NetUnreachable), io);
+        }
+        0
     }
 
     /// Forwards a packet of a group: a copy to every child in the tree, and one for local delivery.
@@ -242,6 +265,12 @@ impl Engine {
                 }
                 return;
             }
+            if packet.ports() == (PROBE_PORT, PROBE_PORT) {
+                match self.take_probe(now, packet, origin, io) {
+                    Some(other) => packet = other,
+                    None => return,
+                }
+            }
             if !self.receivers.is_empty() {
                 if let Some(filter) = self.flow_filter(&packet, group) {
                     if self.receivers.matches_flow(&filter) {
@@ -291,7 +320,7 @@ impl Engine {
     }
 
     #[inline]
-    fn tap_received(&self, now: Instant, packet: &Packet, io: &mut Io) {
+    pub(super) fn tap_received(&self, now: Instant, packet: &Packet, io: &mut Io) {
         if self.tapped {
             io.tap(now, TapPoint::Received, packet);
         }
@@ -347,7 +376,14 @@ impl Engine {
         }
     }
 
-    fn drop_packet(&mut self, now: Instant, packet: Packet, origin: Origin, cause: DropCause, io: &mut Io) {
+    pub(super) fn drop_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        origin: Origin,
+        cause: DropCause,
+        io: &mut Io,
+    ) {
         if self.tapped {
             io.tap(now, TapPoint::Refused(cause), &packet);
         }
@@ -364,8 +400,15 @@ impl Engine {
     }
 }
 
+/// Whether packets to an address may leave the lab: it is no address of the host itself, of its link, or of a group
+/// (RFC 6890). Metadata services of clouds are at a link-local address.
+fn is_unicast_outside(addr: Ipv4Addr) -> bool {
+    let first = addr.octets()[0];
+    (1..224).contains(&first) && !addr.is_loopback() && !addr.is_link_local()
+}
+
 /// Checks a UDP datagram as a host does before delivery. Returns the cause for which it is dropped.
-fn accept_datagram(packet: &mut Packet) -> Result<(), DropCause> {
+pub(super) fn accept_datagram(packet: &mut Packet) -> Result<(), DropCause> {
     if !packet.trim_to_datagram() {
         return Err(DropCause::Malformed);
     }

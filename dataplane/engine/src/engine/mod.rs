@@ -3,6 +3,7 @@
 mod commands;
 mod forward;
 mod icmp;
+mod probes;
 #[cfg(test)]
 mod ip6_tests;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use crate::address::AddressMap;
 use crate::flow::Flows;
 use crate::group::Groups;
 use crate::link::Links;
+use crate::probe::Probes;
 use crate::receiver::Receivers;
 use crate::route::Routes;
 use crate::session::{Prefetch, Sessions, SinkAllocator};
@@ -39,6 +41,7 @@ pub struct Engine {
     groups: Groups,
     receivers: Receivers,
     pub(crate) sessions: Sessions,
+    probes: Probes,
     flows: Flows,
     icmp: Icmp,
     tun_rx: Traffic,
@@ -70,6 +73,7 @@ impl Engine {
             groups: Groups::default(),
             receivers: Receivers::default(),
             sessions: Sessions::new(&config),
+            probes: Probes::default(),
             flows: Flows::default(),
             icmp: Icmp::default(),
             tun_rx: Traffic::default(),
@@ -138,6 +142,9 @@ impl Engine {
     /// Sets the state of a link. Packets in the queues of a link that goes down are lost.
     pub fn handle_link_state(&mut self, now: Instant, link: LinkId, up: bool, io: &mut Io) {
         self.links.set_up(now, link, up, io);
+        if !up {
+            self.probes.link_down(link, io);
+        }
         self.routes.links_changed();
         self.session_deadline.set(None);
     }
@@ -171,6 +178,7 @@ impl Engine {
         }
         self.now = now;
         self.links.release(now, io);
+        self.probes.handle_timeout(now, &mut self.links, io);
         if self.session_wake().is_some_and(|at| at <= now) {
             self.sessions.tick(now, io);
             self.flush_sessions(now, io);
@@ -184,7 +192,7 @@ impl Engine {
         if self.paused {
             return None;
         }
-        self.links.deadline().into_iter().chain(self.session_wake()).min()
+        self.links.deadline().into_iter().chain(self.session_wake()).chain(self.probes.deadline()).min()
     }
 
     /// Builds at most one super-packet of session data. True when sessions may have more: execute the contents of
@@ -200,13 +208,13 @@ impl Engine {
         if more {
             self.flush_sessions(now, io);
         }
-        more
+        self.probes.poll(now, &mut self.links, io) || more
     }
 
     /// Whether [`Engine::poll_transmit`] may have something to send.
     #[must_use]
     pub fn may_transmit(&self) -> bool {
-        !self.paused && !self.sessions.idle()
+        !self.paused && (!self.sessions.idle() || self.probes.may_transmit(&self.links))
     }
 
     /// Sets whether the transport of a link is full. Packets for a full link are dropped and counted as

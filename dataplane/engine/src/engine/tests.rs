@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 mod behind;
+mod outside;
 
 use crate::stats::DropCause;
 use crate::{LinkSpec, Pool, VnetHeader};

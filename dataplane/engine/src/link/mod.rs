@@ -11,6 +11,7 @@ mod limit;
 mod loss;
 mod meter;
 mod piece;
+mod probing;
 mod queue;
 mod rate;
 mod reorder;
@@ -31,6 +32,7 @@ pub use distribution::Distribution;
 use meter::Meter;
 pub use meter::{Histogram, LinkMeasurement};
 pub(crate) use piece::Piece;
+pub(crate) use probing::LinkTerms;
 use shaper::Shaper;
 pub use trace::Trace;
 

@@ -16,7 +16,7 @@ use crate::packet::{Packet, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
 use crate::wire::{checksum, ip, ip6};
-use crate::SESSION_PORT;
+use crate::{PROBE_PORT, SESSION_PORT};
 
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;
@@ -109,7 +109,7 @@ pub fn complete_checksum(packet: Packet, pool: &mut Pool) -> Packet {
 /// Flips one bit of the payload, in a buffer of the packet's own. `choice` are random bits that select it.
 ///
 /// The flip happens behind the sender, so the transport checksum is completed before it, and the receiver finds it
-/// wrong. Packets of sessions have no checksum inside the testbed, where only this function damages packets; they get
+/// wrong. Packets of sessions and probes have no checksum inside the testbed, where only this function damages packets; they get
 /// one here. In a packet without payload a bit of the transport checksum is flipped. A packet with neither is not
 /// changed. The packet must have been parsed, and be no super-packet.
 #[must_use]
@@ -117,7 +117,8 @@ pub(crate) fn flip_bit(packet: Packet, choice: u32, pool: &mut Pool) -> Packet {
     let mut packet = own(complete_checksum(packet, pool), pool);
     let meta = *packet.meta();
     let (ihl, header, len) = (usize::from(meta.ihl), usize::from(meta.header), packet.len());
-    let session = meta.protocol == ip::UDP && packet.ports() == (SESSION_PORT, SESSION_PORT);
+    let ours = [(SESSION_PORT, SESSION_PORT), (PROBE_PORT, PROBE_PORT)];
+    let ours = meta.protocol == ip::UDP && ours.contains(&packet.ports());
     let checksum = ihl + checksum_offset(meta.protocol);
     // Payload, or else the checksum.
     let (start, end) = match header {
@@ -126,7 +127,7 @@ pub(crate) fn flip_bit(packet: Packet, choice: u32, pool: &mut Pool) -> Packet {
         _ => return packet,
     };
     if let Some(bytes) = packet.bytes_mut() {
-        if session && bytes[checksum..checksum + 2] == [0, 0] {
+        if ours && bytes[checksum..checksum + 2] == [0, 0] {
             bytes[checksum] = 0xff;
             patch_checksum(bytes, ihl, ip::UDP, false);
         }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute, Pin};
+use nm_engine::{AddressPlan, GroupInfo, GroupRoute, LinkSpec, NodeId, PairRoute, Pin, ProbeOrder};
 use nm_flows::FlowSpec;
 use nm_messages as wire;
 
@@ -92,6 +92,8 @@ pub enum Effect {
     NodeGone { node: NodeId, reason: String },
     /// Append an event.
     Note(NodeEvent),
+    /// Measure the link to a neighbour.
+    ProbeLink(NodeId, ProbeOrder),
     /// Run user-space flows.
     AddFlows(Vec<FlowSpec>),
     /// Stop user-space flows.
@@ -340,7 +342,8 @@ impl Member {
             wire::ToNode::StopFlows(stop) => {
                 Ok(vec![self.plain(Effect::StopFlows(stop.controller_ids))])
             }
-            wire::ToNode::AddNodeAddress(_) | wire::ToNode::ProbeLink(_) => {
+            wire::ToNode::ProbeLink(probe) => Ok(vec![self.probe(&probe)]),
+            wire::ToNode::AddNodeAddress(_) => {
                 Err("this node does not carry out such orders yet".to_owned())
             }
             // The connection itself handles these.

@@ -303,6 +303,16 @@ impl Member {
         vec![self.plain(effect)]
     }
 
+    pub(super) fn probe(&mut self, probe: &wire::ProbeLink) -> Step {
+        let order = ProbeOrder {
+            probe: probe.probe_id,
+            bytes: probe.probe_bytes,
+            nanos: u64::from(probe.time_ms) * 1_000_000,
+            below: probe.below,
+        };
+        self.plain(Effect::ProbeLink(probe.remote_node_id, order))
+    }
+
     pub(super) fn on_add_flows(&mut self, add: &wire::AddFlows) -> Result<Vec<Step>, String> {
         let flows: Result<Vec<FlowSpec>, String> = add.flows.iter().map(flow_spec).collect();
         Ok(vec![self.plain(Effect::AddFlows(flows?))])
