@@ -11,7 +11,7 @@ and so does a change that fails.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,7 +155,8 @@ async def _undo(
 ) -> LabState:
     gone = tuple(sorted(set(pending.target.nodes) - set(current.nodes)))
     digest = "undone"  # of no file: the next `nm up` compares the topologies
-    step = _Step(current, gone, pending.target, pending.stopped, force=True, cause=UNDO, digest=digest)
+    start = tuple(node for node in pending.stopped if node in current.nodes)
+    step = _Step(current, gone, pending.target, start, force=True, cause=UNDO, digest=digest)
     return await _converge(directory, state, step, (), progress)
 
 
@@ -176,7 +177,9 @@ async def _converge(
         if step.cause != UNDO:  # otherwise the file of the change that is undone stays until that is done
             write_pending(directory, step.target, (*stopped, *running))
         if step.grown is not None:
-            state = await _grow(connection, directory, state, step, progress)
+            # Without those that an interrupted change has removed already.
+            grown = _without(step.grown, set(step.gone) - known.keys())
+            state = await _grow(connection, directory, state, replace(step, grown=grown), progress)
         await connection.change_lab(_message(planned, step, drain=True))
         if ours:
             progress(f"stopping {_nodes(ours)}")
@@ -267,6 +270,13 @@ def _as_before(
         for each in planned.instances
     )
     return replace(planned, instances=instances)
+
+
+def _without(topology: Topology, gone: Collection[int]) -> Topology:
+    """Return a topology without some nodes, and their links."""
+    nodes = {number: node for number, node in topology.nodes.items() if number not in gone}
+    links = tuple(link for link in topology.links if link.a in nodes and link.b in nodes)
+    return replace(topology, nodes=nodes, links=links)
 
 
 def _grown(before: Topology, target: Topology) -> Topology | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import topology
+from orchestrator import render, topology
 from orchestrator.deploy import state as notes
 from orchestrator.deploy.home import Home
 from orchestrator.errors import NmError, UsageError
@@ -216,6 +216,30 @@ def test_a_command_that_is_killed_is_completed_or_undone_by_the_next(
             assert not planned_change.is_interrupted(lab._inner._directory)
             assert ping(lab, 1, f"10.0.0.{count}")
             lab.apply(meant(FOUR))
+
+
+def test_a_command_that_is_killed_at_the_end_is_completed_or_undone_as_well(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    update = render.update
+
+    def dying(*what: Any, commit: bool) -> None:
+        if commit:
+            raise Killed
+        update(*what, commit=commit)
+
+    for following, count in ((FOUR, 4), (SIX, 6)):
+        lab.apply(meant(SIX))
+        monkeypatch.setattr(render, "update", dying)
+        with pytest.raises(Killed):  # when nodes 5 and 6 are removed already
+            lab.apply(meant(FOUR))
+        monkeypatch.undo()
+        lab.apply(meant(following))
+        assert [node.id for node in lab.status().nodes] == list(range(1, count + 1))
+        assert ping(lab, 1, f"10.0.0.{count}") and lab.status().state == "ready"
 
 
 def _raising(error: type[BaseException]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +43,38 @@ def test_nodes_follow_the_file_and_no_other_node_is_touched(
     say(tmp_path, {})
     states.apply()
     assert nodes.ids() == [1, 2, 3] and opened[1] is not first
+
+
+def test_nodes_are_added_and_removed_as_the_state_of_the_lab_says(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(tmp_path, {4: "stopped"})
+    made: list[int] = []
+
+    def make(nodes: Nodes, numbers: list[int], machines: Path) -> list[str]:
+        assert machines == tmp_path / "run" / "machines.json"
+        made.extend(numbers)
+        nodes._namespaces.update({n: os.open("/dev/null", os.O_RDONLY) for n in numbers})
+        nodes._names.update({n: os.open("/dev/null", os.O_RDONLY) for n in numbers})
+        return []
+
+    monkeypatch.setattr(Nodes, "make_namespaces", make)
+    nodes, told = Nodes(), []
+    nodes.changed = lambda: told.append(nodes.numbers)
+    make(nodes, [1, 2], tmp_path / "run" / "machines.json")
+    given = parse(["--directory", str(tmp_path), "--part", "host-1", "--nodes", "1-2"])
+    states = NodeStates(given, nodes, lambda: told.append(["published"]))  # type: ignore[list-item]
+    states.apply()
+    assert nodes.ids() == [1, 2] and told == []
+    (tmp_path / "state.json").write_text(json.dumps({"carried": {"host-1": [2, 3, 4], "host-2": [9]}}))
+    kept = opened[2]
+    states.apply()
+    states.apply()
+    assert made == [1, 2, 3, 4] and nodes.numbers == [2, 3, 4] and nodes.ids() == [2, 3]
+    assert told == [["published"], [2, 3, 4]] and opened[2] is kept and opened[1].closed
+    (tmp_path / "state.json").write_text("rubbish")
+    states.apply()  # as it was started
+    assert nodes.numbers == [1, 2]
 
 
 def test_a_client_has_the_file_applied_and_is_told_of_errors(
@@ -84,7 +117,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
         made = []
         for config, namespace in wanted:
             number = int(Path(config).stem.removeprefix("node-"))
-            assert namespace == number
+            assert namespace is not None
             fake = SimpleNamespace(node_id=number, pauses=[], closed=False)
             fake.close = lambda fake=fake: setattr(fake, "closed", True)
             found[number] = fake
