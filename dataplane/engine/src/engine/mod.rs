@@ -3,11 +3,11 @@
 mod commands;
 mod forward;
 mod icmp;
-mod probes;
 #[cfg(test)]
 mod ip6_tests;
 #[cfg(test)]
 mod mtu_tests;
+mod probes;
 #[cfg(test)]
 mod tests;
 
