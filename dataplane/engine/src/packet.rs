@@ -10,6 +10,7 @@ mod parse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+pub(crate) use self::parse::{Meta, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::buffer::{self, Buffer, HEADROOM};
 use crate::vnet::VnetHeader;
 use crate::wire::{ip, ip6, PacketError};
@@ -17,41 +18,6 @@ use crate::{RouteId, SESSION_PORT};
 
 /// Bytes of the longest IPv4 header (RFC 791, section 3.1). That of IPv6 has 40; extension headers are not changed.
 pub const MAX_IP_HEADER: usize = 60;
-
-/// The parsed header fields of a packet.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Meta {
-    /// IPv4 addresses; 0 in IPv6.
-    pub src: u32,
-    pub dst: u32,
-    /// Bytes of the payload plus the headers of every segment.
-    pub wire: u32,
-    /// Length of the IP packet (RFC 791, RFC 8200) in bytes; bytes behind it in the buffer are padding.
-    pub total: u16,
-    /// MTU segments, at most `parse::MAX_SEGMENTS`.
-    pub segments: u16,
-    /// IP and transport header bytes.
-    pub header: u16,
-    /// Offset of the transport header: IP header bytes, those of extension headers included; 0 means not parsed yet.
-    pub ihl: u8,
-    pub protocol: u8,
-    pub ttl: u8,
-    /// Set when the packet is a fragment: more fragments follow, or its fragment offset is not zero.
-    pub fragment: bool,
-    /// Whether it is an IPv6 packet.
-    pub v6: bool,
-}
-
-impl Meta {
-    /// Bytes of the IP header that hops change.
-    const fn own_header(&self) -> usize {
-        if self.v6 {
-            ip6::HEADER
-        } else {
-            self.ihl as usize
-        }
-    }
-}
 
 /// One IP packet or super-packet. See the module's documentation.
 #[derive(Debug)]
@@ -419,8 +385,5 @@ impl Drop for Packet {
 /// Hop limit: a packet with more hops is in a forwarding loop. Paths in a line of 4,000 nodes are shorter.
 const MAX_HOPS: u16 = 4096;
 
-/// Offset of the checksum in the TCP and UDP headers (RFC 9293, section 3.1; RFC 768).
-pub(crate) const TCP_CHECKSUM: usize = 16;
-pub(crate) const UDP_CHECKSUM: usize = 6;
 /// Offset of the length in the UDP header.
 const UDP_LENGTH: usize = 4;

@@ -1,8 +1,47 @@
 //! Parse the headers of a packet, and check its virtio header against them.
 
-use super::{Meta, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::vnet::{self, VnetHeader};
+use crate::wire::header::IpHeader;
 use crate::wire::{ip, ip6, PacketError};
+
+/// The parsed header fields of a packet.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Meta {
+    /// IPv4 addresses; 0 in IPv6.
+    pub src: u32,
+    pub dst: u32,
+    /// Bytes of the payload plus the headers of every segment.
+    pub wire: u32,
+    /// Length of the IP packet (RFC 791, RFC 8200) in bytes; bytes behind it in the buffer are padding.
+    pub total: u16,
+    /// MTU segments, at most [`MAX_SEGMENTS`].
+    pub segments: u16,
+    /// IP and transport header bytes.
+    pub header: u16,
+    /// Offset of the transport header: IP header bytes, those of extension headers included; 0 means not parsed yet.
+    pub ihl: u8,
+    pub protocol: u8,
+    pub ttl: u8,
+    /// Set when the packet is a fragment: more fragments follow, or its fragment offset is not zero.
+    pub fragment: bool,
+    /// Whether it is an IPv6 packet.
+    pub v6: bool,
+}
+
+impl Meta {
+    /// Bytes of the IP header that hops change.
+    pub(super) const fn own_header(&self) -> usize {
+        if self.v6 {
+            ip6::HEADER
+        } else {
+            self.ihl as usize
+        }
+    }
+}
+
+/// Offset of the checksum in the TCP and UDP headers (RFC 9293, section 3.1; RFC 768).
+pub(crate) const TCP_CHECKSUM: usize = 16;
+pub(crate) const UDP_CHECKSUM: usize = 6;
 
 /// The most segments of a super-packet: Linux creates none with less than 8 bytes of payload (`TCP_MIN_GSO_SIZE`),
 /// and 65,535 bytes hold fewer than this. It bounds the cost of segmenting one frame of a neighbour.
@@ -58,7 +97,7 @@ pub(super) fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, V
 
 /// Whether a packet is one that engines build: a datagram that may be fragmented and has no identification, which
 /// kernels give to every packet of theirs that may be.
-fn is_message(bytes: &[u8], header: &ip::IpHeader) -> bool {
+fn is_message(bytes: &[u8], header: &IpHeader) -> bool {
     header.protocol == ip::UDP && !header.v6 && bytes[4..8] == [0; 4]
 }
 
@@ -68,7 +107,7 @@ fn is_message(bytes: &[u8], header: &ip::IpHeader) -> bool {
 /// segments are derived from the header of the super-packet (the kernel requires the same, `virtio_net_hdr_to_skb`).
 /// An ordinary packet may encapsulate another one (a tunnel inside the node), so its checksum may be anywhere behind
 /// the IP header.
-fn checked_vnet(vnet: VnetHeader, header: &ip::IpHeader, all: usize) -> Result<VnetHeader, PacketError> {
+fn checked_vnet(vnet: VnetHeader, header: &IpHeader, all: usize) -> Result<VnetHeader, PacketError> {
     let (ihl, len) = (usize::from(header.header_len), usize::from(header.total_len));
     let (start, offset) = (usize::from(vnet.csum_start), usize::from(vnet.csum_offset));
     let mut checked =

@@ -1,5 +1,6 @@
 //! The IPv4 header (RFC 791), and what both versions have.
 
+use super::header::{IpHeader, OUR_TTL};
 use super::{checksum, ip6, PacketError};
 
 pub(crate) const ICMP: u8 = 1;
@@ -12,23 +13,6 @@ pub(crate) const HEADER: usize = 20;
 pub(crate) const TOS: usize = 1;
 /// Both bits of the ECN field.
 pub(crate) const CONGESTION_EXPERIENCED: u8 = 3;
-/// Time to live of packets that the engine creates: the maximum, for paths in large rings.
-pub(crate) const OUR_TTL: u8 = 255;
-
-/// The fields that forwarding needs, of either version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct IpHeader {
-    /// The IPv4 source address; 0 in IPv6, whose addresses are read from the packet where they are needed.
-    pub src: u32,
-    pub dst: u32,
-    /// Offset of the transport header: IPv6 extension headers count.
-    pub header_len: u8,
-    pub total_len: u16,
-    pub protocol: u8,
-    pub ttl: u8,
-    pub fragment: bool,
-    pub v6: bool,
-}
 
 /// Reads the header of either version. Fails when the packet is neither or its lengths contradict each other.
 pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, PacketError> {

@@ -1,6 +1,6 @@
 //! The IPv6 header and its extension headers (RFC 8200).
 
-use super::ip::{IpHeader, OUR_TTL};
+use super::header::{IpHeader, OUR_TTL};
 use super::PacketError;
 
 /// Next header value of ICMPv6 (RFC 4443).

@@ -1,6 +1,7 @@
 //! Parse and build IPv4, IPv6, UDP and ICMP headers, and the Internet checksum. Nothing here panics on short input.
 
 pub mod checksum;
+pub(crate) mod header;
 pub(crate) mod ip;
 pub(crate) mod ip6;
 
