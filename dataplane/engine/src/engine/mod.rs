@@ -2,6 +2,7 @@
 
 mod commands;
 mod forward;
+mod hop;
 mod icmp;
 #[cfg(test)]
 mod ip6_tests;
