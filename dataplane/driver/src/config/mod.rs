@@ -7,6 +7,7 @@
 mod error;
 mod forms;
 mod nearest;
+mod network;
 mod reader;
 
 use std::fmt;
@@ -187,16 +188,6 @@ pub struct NodeSettings {
 }
 
 impl NodeSettings {
-    /// The node's IPv6 address on the emulated network and the length of its prefix; `None` where the network has no
-    /// such addresses, or the MTU is too small for them.
-    pub fn interface6(&self) -> Option<(Ipv6Addr, u8)> {
-        let (base, length) = self.ipv6.filter(|_| self.mtu >= MIN_MTU6)?;
-        Some((
-            Ipv6Addr::from_bits(base.to_bits() | u128::from(self.node_id)),
-            length,
-        ))
-    }
-
     /// Reads and checks the file at `path`.
     ///
     /// # Errors
@@ -261,11 +252,7 @@ fn read_root(
     let local_address = root.parsed("local_address", Some(""), unless(&[""], IPV4));
     let ipv6 = root.parsed("ipv6", Some(""), parse_network6);
     let controller_addr = root.parsed("controller_addr", None, parse_controller);
-    let private_network_addr = root.parsed(
-        "private_network_addr",
-        Some("auto"),
-        unless(&["", "auto"], "`auto` or an address"),
-    );
+    let private_network_addr = network::read_private_address(root);
     let public_network_addr = read_public_address(root);
     let tun_interface_name = root.parsed("tun_interface_name", Some("utun"), parse_interface);
     let offload = root.parsed("offload", Some("auto"), one_of(OFFLOAD_MODES));
@@ -299,7 +286,7 @@ fn read_root(
         user_space_client_port: root.integer("user_space_client_port", Some(45_535u16), PORTS),
         user_space_server_port: root.integer("user_space_server_port", Some(8_888u16), PORTS),
         restart_on_disconnect: root.boolean("restart_on_disconnect", true),
-        local_address: own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
+        local_address: network::own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
         base_addr: base_addr?,
         ipv6: ipv6?,
         prefixes: prefixes?,
@@ -343,8 +330,6 @@ const IPV4: &str = "an IPv4 address";
 
 /// RFC 791: every host must accept a datagram of 576 bytes; smaller MTUs are not supported.
 const MIN_MTU: u16 = 576;
-/// The least MTU of an interface with IPv6 (RFC 8200, section 5); Linux has no IPv6 on smaller ones.
-const MIN_MTU6: u16 = 1280;
 
 fn read_lossless(table: &mut Reader<'_>) -> LosslessSettings {
     LosslessSettings {
@@ -399,39 +384,6 @@ fn optional_path(root: &mut Reader<'_>, key: &'static str) -> Option<PathBuf> {
 /// A duration in milliseconds, from 1 ms to a day.
 fn millis(table: &mut Reader<'_>, key: &'static str, default: u64) -> Duration {
     Duration::from_millis(table.integer(key, Some(default), 1..=86_400_000))
-}
-
-/// The node's address is the base plus its number; a file that contradicts it would make an unreachable node.
-fn own_address(
-    root: &mut Reader<'_>,
-    node_id: u32,
-    base: Ipv4Addr,
-    mask: Ipv4Addr,
-    given: Option<Ipv4Addr>,
-) -> Option<Ipv4Addr> {
-    let host_bits = !mask.to_bits();
-    let expected = base.to_bits().checked_add(node_id).map(Ipv4Addr::from_bits);
-    match expected.filter(|address| address.to_bits() & !host_bits == base.to_bits() & !host_bits) {
-        None => {
-            root.refuse_value(
-                "node_id",
-                format!("`node_id` is {node_id}, which does not fit into {base} with mask {mask}"),
-            );
-            None
-        }
-        Some(expected) => {
-            match given {
-                Some(given) if given != expected => {
-                    root.refuse_value(
-                    "local_address",
-                    format!("`local_address` is {given}, but node {node_id} of {base} has {expected}"),
-                );
-                    None
-                }
-                _ => Some(expected),
-            }
-        }
-    }
 }
 
 fn whole_file(id: &'static str, message: String) -> Problem {
