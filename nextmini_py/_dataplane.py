@@ -119,7 +119,8 @@ class Dataplane(Groups):
 
         Keys: `node_id`, `name`, `lab`, `private_network_name`, `private_network_interface`,
         `private_network_addr`, `private_network_port`, `public_network_addr`, `controller_addr`,
-        `local_address` (on TUN) and `user_space_address` (of messages).
+        `local_address` (on TUN), `local_address6` (likewise; empty without IPv6) and `user_space_address` (of
+        messages).
         """
         return self._node.network_info()
 

@@ -326,8 +326,11 @@ def _print_details(seen: LabStatus) -> None:
         "parts",
     )
     table(
-        ("id", "name", "state", "address", "external", "waits for"),
-        [(str(n.id), n.name, n.state, n.address, "yes" if n.external else "", n.why) for n in seen.nodes],
+        ("id", "name", "state", "address", "IPv6 address", "external", "waits for"),
+        [
+            (str(n.id), n.name, n.state, n.address, n.address6 or "", "yes" if n.external else "", n.why)
+            for n in seen.nodes
+        ],
         "nodes",
     )
     table(

@@ -26,6 +26,9 @@ from orchestrator.errors import HostNotFit
 TUN = Path(os.environ.get("NM_TUN_DEVICE") or "/dev/net/tun")
 """The TUN clone device of this machine; elsewhere where an administrator made one for ordinary users."""
 
+IPV6 = Path("/proc/sys/net/ipv6/conf")
+"""Missing where this kernel has no IPv6 (`ipv6.disable=1`); the nodes of a lab have none then either."""
+
 NODE_BYTES = {"native": 1_200_000, "docker": 60_000_000}
 """Memory a node takes: natively what kernel and shards need, in a container a Python and a packet core."""
 

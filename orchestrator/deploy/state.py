@@ -38,6 +38,7 @@ class NodeNote:
     config: str
     labels: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    address6: str | None = None
     prefixes: tuple[str, ...] = ()
     uplink: bool = False
 

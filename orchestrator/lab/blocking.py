@@ -74,6 +74,11 @@ class Node:
         return self._inner.address
 
     @property
+    def address6(self) -> str | None:
+        """Its IPv6 address there; None without one."""
+        return self._inner.address6
+
+    @property
     def external(self) -> bool:
         """Whether it is an external node, run by a program of the user's own."""
         return self._inner.external

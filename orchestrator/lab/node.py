@@ -40,6 +40,11 @@ class AsyncNode:
         return self.note.address
 
     @property
+    def address6(self) -> str | None:
+        """Its IPv6 address there; None without one."""
+        return self.note.address6
+
+    @property
     def external(self) -> bool:
         """Whether it is an external node, run by a program of the user's own."""
         return self.note.external

@@ -81,6 +81,7 @@ def first_note(
                 id=node.id,
                 name=node.name,
                 address=source.address(node.id),
+                address6=source.address6(node.id),
                 external=node.id in external_nodes,
                 config=str(directory.run / f"node-{node.id}.toml"),
                 labels=dict(node.labels),

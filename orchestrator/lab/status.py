@@ -52,6 +52,7 @@ class NodeInfo:
         config: Its TOML file.
         external: Whether it is an external node.
         why: What it still waits for; empty when ready.
+        address6: Its IPv6 address there; None without one.
     """
 
     id: int
@@ -61,6 +62,7 @@ class NodeInfo:
     config: str
     external: bool = False
     why: str = ""
+    address6: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class LabStatus:
                     "name": node.name,
                     "state": node.state,
                     "address": node.address,
+                    "address6": node.address6,
                     "config": node.config,
                     "external": node.external,
                     "why": node.why,
@@ -295,7 +298,9 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone:
         kind, why = (node.state, node.why) if node else ("unreachable", "the controller does not know it")
         if note.id in lost:
             kind, why = _state_without(lost[note.id])
-        nodes.append(NodeInfo(note.id, note.name, kind, note.address, note.config, note.external, why))
+        nodes.append(
+            NodeInfo(note.id, note.name, kind, note.address, note.config, note.external, why, note.address6)
+        )
     problems = [*_cut_off(state), *seen.problems, *gone, *_not_ready(nodes)]
     kind = seen.state
     if state.phase != "up":
@@ -376,7 +381,7 @@ def _without_controller(
         backend=state.backend,
         state=kind,
         nodes=tuple(
-            NodeInfo(n.id, n.name, kind_of(n.id, n.external), n.address, n.config, n.external)
+            NodeInfo(n.id, n.name, kind_of(n.id, n.external), n.address, n.config, n.external, "", n.address6)
             for n in state.nodes
         ),
         links=tuple(LinkInfo(a, b, "unknown") for a, b in state.links),

@@ -22,6 +22,7 @@ from orchestrator.deploy.backends import default_backend, host_for, known_backen
 from orchestrator.deploy.docker.host import SubnetTaken
 from orchestrator.deploy.home import Home, LabDirectory, checked_name
 from orchestrator.deploy.host import Host, Progress
+from orchestrator.deploy.host_checks import IPV6
 from orchestrator.deploy.locks import lab_lock, machine_lock
 from orchestrator.deploy.ports import free_ports, free_subnet
 from orchestrator.deploy.preflight import require_fit
@@ -132,6 +133,8 @@ async def bring_up(home: Home, source: Topology, options: UpOptions, progress: P
         HostNotFit: The machine lacks something; nothing was started.
     """
     timer = Timer(progress)
+    if not IPV6.exists():
+        source = replace(source, ipv6="")
     name = checked_name(options.name or source.name)
     directory = home.lab(name)
     external = topology.select(source, options.external) if options.external else ()

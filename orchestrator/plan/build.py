@@ -258,6 +258,7 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         local_address=topology.address(node.id),
         net_mask=topology.net_mask,
         base_addr=topology.base_addr,
+        ipv6=topology.ipv6,
         prefixes=shared.prefixes,
         uplink=uplink_of(topology, node),
         restart_on_disconnect=True,
@@ -322,4 +323,6 @@ def _hosts(topology: Topology) -> tuple[HostEntry, ...]:
         if hostname(node) not in taken:
             names[hostname(node)] = None
         entries.append(HostEntry(address=topology.address(node.id), names=tuple(names)))
+        if address := topology.address6(node.id):
+            entries.append(HostEntry(address=address, names=tuple(names)))
     return tuple(entries)

@@ -62,6 +62,18 @@ _SERVICE_FILES = ("/tmp:size=64m", "/run:size=16m")
 # the longest reach, because an emulated network may be wider than the 63 relays that packets cross otherwise.
 _SYSCTLS = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_default_ttl": "255"}
 
+_IPV6_SYSCTLS = {
+    # The kernel's defaults for interfaces that are made later, such as the node's: the engine switches IPv6
+    # off, and a container cannot change it itself. They say what the node sets where it may.
+    "net.ipv6.conf.default.disable_ipv6": "0",
+    "net.ipv6.conf.default.addr_gen_mode": "1",
+    "net.ipv6.conf.default.accept_ra": "0",
+    "net.ipv6.conf.default.router_solicitations": "0",
+    "net.ipv6.conf.default.hop_limit": "255",
+    # A program that talks to its own node.
+    "net.ipv6.conf.lo.disable_ipv6": "0",
+}
+
 
 def plan_containers(
     plan: DeploymentPlan, subnet: str | None, controller_port: int, published: Mapping[int, int]
@@ -211,7 +223,7 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
         pids_limit=NODE_PIDS,
         cap_add=("NET_ADMIN", "DAC_OVERRIDE", "SETPCAP"),
         devices=("/dev/net/tun:/dev/net/tun",),
-        sysctls={**_SYSCTLS, **plan.buffers, **node.sysctls},
+        sysctls={**_SYSCTLS, **(_IPV6_SYSCTLS if node.ipv6 else {}), **plan.buffers, **node.sysctls},
         ports=(f"127.0.0.1:{published}:{node.private_network_port}",) if published else (),
         depends_on=("controller",),
         healthcheck=_probed(*_READY),

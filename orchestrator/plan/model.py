@@ -121,6 +121,7 @@ class NodePlan:
     local_address: str
     net_mask: str
     base_addr: str
+    ipv6: str
     prefixes: tuple[str, ...]
     uplink: str
     restart_on_disconnect: bool

@@ -73,6 +73,7 @@ class NodeSettings:
     local_address: str = ""
     net_mask: str = "255.255.0.0"
     base_addr: str = "10.0.0.0"
+    ipv6: str = ""
     prefixes: tuple[str, ...] = ()
     uplink: str = "none"
     restart_on_disconnect: bool = True
@@ -128,6 +129,7 @@ _KEYS = {
     "local_address": Field(Address(), "our address on the emulated network"),
     "net_mask": Field(Address(), "mask of the emulated network"),
     "base_addr": Field(Address(), "node n has this address plus n"),
+    "ipv6": Field(Text(), "the IPv6 network, in which node n has the first address plus n; none without it"),
     "prefixes": Field(
         ListOf(Text(_PREFIX, "a network and its node, as `192.168.50.0/24 via 3`"), "prefix"),
         "networks behind nodes, each with the node that packets to it are forwarded to",

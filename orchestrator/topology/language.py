@@ -23,6 +23,7 @@ from orchestrator.fields import (
 )
 from orchestrator.impairment import METRICS
 from orchestrator.topology.flow_keys import FLOW
+from orchestrator.topology.ipv6 import Prefix6
 from orchestrator.topology.kinds import (
     GeneratorKind,
     NodeRef,
@@ -264,6 +265,12 @@ ROOT = Placed(
         "seed": Field(Integer(hint="for example `seed: 7`"), "drives every draw", default=1),
         "subnet": Field(
             Subnet(), "the lab's TUN network; node n has its first address plus n", default="10.0.0.0/16"
+        ),
+        "ipv6": Field(
+            Prefix6(),
+            "the nodes' IPv6 network, likewise; `true` takes a unique local one made from the name,"
+            " `false` none",
+            default=True,
         ),
         "n_nodes": Field(
             Integer(1, expected="a whole number of nodes"),

@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
 from orchestrator.topology.flow_keys import build_flows
+from orchestrator.topology.ipv6 import unique_local_prefix
 from orchestrator.topology.lab_tests import build_lab_tests
 from orchestrator.topology.language import LAB_NAME, ROOT
 from orchestrator.topology.links import build_links
@@ -94,6 +95,7 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
     if "routing" in root and not problems:
         root = {**root, "routes": [*root.get("routes", ()), *returned(root, bare, file, problems)]}
     routes = build_routes(root, nodes, links, by_name, problems)
+    ipv6 = root.get("ipv6", True)
     topology = Topology(
         name=bare.name,
         seed=root.get("seed", 1),
@@ -105,6 +107,7 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         services=build_services(root, nodes, problems, _directory_of(file)),
         transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),
+        ipv6=(unique_local_prefix(bare.name) if ipv6 else "") if isinstance(ipv6, bool) else ipv6,
         tests=build_lab_tests(root.get("tests", ()), nodes, problems),
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,

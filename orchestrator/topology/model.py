@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import Problem
 from orchestrator.impairment import PLAIN, LinkSpec
+from orchestrator.topology import ipv6
 from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate
 
@@ -257,6 +258,7 @@ class Topology:
         services: Programs that are started in nodes, each after those it depends on.
         transport: What carries links between processes: `auto`, `unix` or `tcp`.
         subnet: The lab's TUN network; node n has its first address plus n.
+        ipv6: Its IPv6 network, likewise; empty for none.
         generator: Where the links came from, if a generator was used.
         metrics_interval_ms: How often nodes report their counters in milliseconds; 0 for never.
         metrics_keep_s: Seconds for which the reports are kept.
@@ -280,6 +282,7 @@ class Topology:
     subnet: str = "10.0.0.0/16"
     metrics_interval_ms: int = 1_000
     metrics_keep_s: int = 3_600
+    ipv6: str = ""
     tests: tuple[LabTest, ...] = ()
     generator: Generator | None = field(default=None, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
@@ -288,6 +291,12 @@ class Topology:
     def address(self, node: int) -> str:
         """Return a node's address on the lab's TUN network."""
         return str(ipaddress.IPv4Network(self.subnet)[node])
+
+    def address6(self, node: int) -> str | None:
+        """Return a node's IPv6 address on that network; None without one, or with too small an MTU."""
+        if not self.ipv6 or self.nodes[node].mtu < ipv6.LEAST_MTU:
+            return None
+        return ipv6.address6(self.ipv6, node)
 
     @property
     def base_addr(self) -> str:

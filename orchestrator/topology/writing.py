@@ -45,6 +45,7 @@ def dump(topology: Topology) -> str:
         f"name: {word(topology.name)}",
         f"seed: {topology.seed}",
         f"subnet: {topology.subnet}",
+        f"ipv6: {topology.ipv6 or 'false'}",
         f"n_nodes: {max(topology.nodes)}",
     ]
     if without := [number for number in range(1, max(topology.nodes)) if number not in topology.nodes]:

@@ -1,7 +1,7 @@
 //! Configuration of a node and of a link: plain structures with units in their field names.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::{Distribution, NodeId, Prefixes, Trace};
@@ -18,7 +18,7 @@ pub const DEFAULT_CLIENT_PORT: u16 = 45_535;
 /// Default destination port of messages from Python.
 pub const DEFAULT_SERVER_PORT: u16 = 8_888;
 
-/// How node ids and group addresses map to IPv4.
+/// How node ids and group addresses map to IP addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressPlan {
     /// Node *n* has `base_addr + n` on its TUN device.
@@ -32,6 +32,8 @@ pub struct AddressPlan {
     pub multicast_base: Ipv4Addr,
     /// Mask of the group pool.
     pub multicast_mask: Ipv4Addr,
+    /// Node *n* has `base_addr6 + n` as well. `None`: the nodes have no IPv6 addresses.
+    pub base_addr6: Option<Ipv6Addr>,
 }
 
 impl Default for AddressPlan {
@@ -42,6 +44,7 @@ impl Default for AddressPlan {
             user_base_addr: None,
             multicast_base: Ipv4Addr::new(239, 255, 0, 0),
             multicast_mask: Ipv4Addr::new(255, 255, 0, 0),
+            base_addr6: None,
         }
     }
 }
@@ -51,6 +54,12 @@ impl AddressPlan {
     #[must_use]
     pub fn node_addr(&self, node: NodeId) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.base_addr).wrapping_add(node))
+    }
+
+    /// The IPv6 address of a node on TUN, if the plan has such addresses.
+    #[must_use]
+    pub fn node_addr6(&self, node: NodeId) -> Option<Ipv6Addr> {
+        Some(Ipv6Addr::from_bits(self.base_addr6?.to_bits().wrapping_add(u128::from(node))))
     }
 
     /// The source address of a node's messages: the user-space address where the plan has one.

@@ -1,10 +1,10 @@
 //! The addresses, ports and protocol that identify a flow.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::rng::mix;
-use crate::wire::ip;
+use crate::wire::{ip, ip6};
 use crate::Packet;
 
 /// The packets with these addresses, this protocol and these ports are one flow.
@@ -48,19 +48,14 @@ impl Packet {
     /// The flow of the packet.
     pub(crate) fn five_tuple(&self) -> FiveTuple {
         let (src_port, dst_port) = self.ports();
-        FiveTuple {
-            src: Ipv4Addr::from(self.meta().src).into(),
-            dst: Ipv4Addr::from(self.meta().dst).into(),
-            protocol: self.meta().protocol,
-            src_port,
-            dst_port,
-        }
+        let (src, dst) = self.addresses();
+        FiveTuple { src, dst, protocol: self.meta().protocol, src_port, dst_port }
     }
 
     /// A hash of addresses, protocol and ports: equal for all packets of one flow.
     pub(crate) fn flow_hash(&self) -> u64 {
         let (src_port, dst_port) = self.ports();
-        let ends = u64::from(self.meta().src) << 32 | u64::from(self.meta().dst);
+        let ends = self.ends();
         let rest = u64::from(self.meta().protocol) << 32 | u64::from(src_port) << 16 | u64::from(dst_port);
         crate::rng::mix(ends ^ crate::rng::mix(rest))
     }
@@ -80,10 +75,11 @@ fn folded(address: IpAddr) -> u64 {
 impl fmt::Display for FiveTuple {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { src, dst, protocol, src_port, dst_port } = self;
+        let (from, to) = (SocketAddr::new(*src, *src_port), SocketAddr::new(*dst, *dst_port));
         match *protocol {
-            ip::TCP => write!(out, "tcp {src}:{src_port} > {dst}:{dst_port}"),
-            ip::UDP => write!(out, "udp {src}:{src_port} > {dst}:{dst_port}"),
-            ip::ICMP => write!(out, "icmp {src} > {dst}"),
+            ip::TCP => write!(out, "tcp {from} > {to}"),
+            ip::UDP => write!(out, "udp {from} > {to}"),
+            ip::ICMP | ip6::ICMP => write!(out, "icmp {src} > {dst}"),
             other => write!(out, "{other} {src} > {dst}"),
         }
     }

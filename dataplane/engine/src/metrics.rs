@@ -3,7 +3,7 @@
 //! Unlike [`crate::NodeStats`] it leaves out what is large and rarely needed (histograms, specifications, the history
 //! of sessions), so that a thousand nodes can be read each second.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::{GroupId, Instant, NodeId, SessionReport, Traffic};
 
@@ -26,9 +26,9 @@ pub struct LinkMetrics {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowMetrics {
     /// The local address; that of the group at a member of a group.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// The remote address.
-    pub remote: Ipv4Addr,
+    pub remote: IpAddr,
     /// The node with the remote address, 0 where it belongs to none.
     pub peer: NodeId,
     /// Whether it belongs to a program, and not to the user-space address of the node.

@@ -5,36 +5,19 @@
 //! to a device or a socket ([`Packet::patched_ip_header`]). All copies of a multicast packet can therefore share one
 //! buffer.
 
+mod parse;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+pub(crate) use self::parse::{Meta, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::buffer::{self, Buffer, HEADROOM};
-use crate::vnet::{self, VnetHeader};
-use crate::wire::{ip, PacketError};
-use crate::RouteId;
+use crate::vnet::VnetHeader;
+use crate::wire::{ip, ip6, PacketError};
+use crate::{RouteId, SESSION_PORT};
 
-/// Bytes of the longest IPv4 header (RFC 791, section 3.1).
+/// Bytes of the longest IPv4 header (RFC 791, section 3.1). That of IPv6 has 40; extension headers are not changed.
 pub const MAX_IP_HEADER: usize = 60;
-
-/// The parsed header fields of a packet.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Meta {
-    pub src: u32,
-    pub dst: u32,
-    /// Bytes of the payload plus the headers of every segment.
-    pub wire: u32,
-    /// Total length of the IP header (RFC 791) in bytes; bytes behind it in the buffer are padding.
-    pub total: u16,
-    /// MTU segments, at most [`MAX_SEGMENTS`].
-    pub segments: u16,
-    /// IP and transport header bytes.
-    pub header: u16,
-    /// IP header bytes; 0 means not parsed yet.
-    pub ihl: u8,
-    pub protocol: u8,
-    pub ttl: u8,
-    /// Set when the packet is a fragment: more fragments follow, or its fragment offset is not zero.
-    pub fragment: bool,
-}
 
 /// One IP packet or super-packet. See the module's documentation.
 #[derive(Debug)]
@@ -181,7 +164,7 @@ impl Packet {
     /// Returns its length; the rest of the packet follows at this offset in [`Packet::bytes`]. Returns 0 when no
     /// engine has parsed the packet: its header is then sent unchanged.
     pub fn patched_ip_header(&self, out: &mut [u8; MAX_IP_HEADER]) -> usize {
-        let len = usize::from(self.meta.ihl);
+        let len = self.meta.own_header();
         out[..len].copy_from_slice(&self.bytes()[..len]);
         if self.spent > 0 && len > 0 {
             ip::reduce_ttl(&mut out[..len], self.spent);
@@ -191,7 +174,7 @@ impl Packet {
 
     /// Writes the header of [`Packet::patched_ip_header`] into the buffer. False while the buffer is shared.
     pub fn apply_ttl(&mut self) -> bool {
-        let (spent, len) = (self.spent, usize::from(self.meta.ihl));
+        let (spent, len) = (self.spent, self.meta.own_header());
         if spent == 0 {
             return true;
         }
@@ -211,16 +194,16 @@ impl Packet {
     /// fields (`hdr_len` is computed, fields without meaning are zero), because it is passed on to devices and
     /// neighbours.
     ///
-    /// `mtu` (bytes) determines the number of fragments of a packet that exceeds one segment and is no super-packet.
+    /// `mtu` (bytes) determines the number of fragments as which a message that exceeds it counts.
     ///
     /// # Errors
     ///
-    /// When the bytes are no IPv4 packet, or length and segmentation fields contradict each other.
+    /// When the bytes are no IP packet, or length and segmentation fields contradict each other.
     pub fn parse(&mut self, mtu: u16) -> Result<(), PacketError> {
         if self.meta.ihl != 0 {
             return Ok(());
         }
-        let (meta, vnet) = parse(self.bytes(), self.vnet, mtu)?;
+        let (meta, vnet) = parse::parse(self.bytes(), self.vnet, mtu)?;
         self.meta = meta;
         self.vnet = vnet;
         self.len = u32::from(meta.total);
@@ -250,14 +233,14 @@ impl Packet {
 
     /// Whether the transport understands marks of congestion, or the packet already has one (RFC 3168, section 5).
     pub(crate) fn is_ecn_capable(&self) -> bool {
-        self.bytes()[ip::TOS] & ip::CONGESTION_EXPERIENCED != 0
+        ip::ecn(self.bytes()) != 0
     }
 
     /// Marks the packet: congestion experienced. Its buffer must not be shared.
     pub(crate) fn mark_congestion(&mut self) {
-        let ihl = usize::from(self.meta.ihl);
+        let len = self.meta.own_header();
         if let Some(bytes) = self.bytes_mut() {
-            ip::mark_congestion(&mut bytes[..ihl]);
+            ip::mark_congestion(&mut bytes[..len]);
         }
     }
 
@@ -283,16 +266,59 @@ impl Packet {
         true
     }
 
-    /// Bytes of one segment with its headers. A large message counts as its fragments, which fit any MTU.
-    pub(crate) fn segment_len(&self) -> usize {
+    /// Both addresses in 64 bits; those of IPv6 as a hash.
+    pub(crate) fn ends(&self) -> u64 {
+        if !self.meta.v6 {
+            return u64::from(self.meta.src) << 32 | u64::from(self.meta.dst);
+        }
+        let halves = |address: u128| [(address >> 64) as u64, address as u64];
+        let words = [halves(ip6::source(self.bytes())), halves(ip6::destination(self.bytes()))];
+        words.as_flattened().iter().fold(0, |hash, &word| crate::rng::mix(hash ^ word))
+    }
+
+    /// Source and destination address.
+    pub(crate) fn addresses(&self) -> (IpAddr, IpAddr) {
+        if self.meta.v6 {
+            let of = |address| IpAddr::V6(Ipv6Addr::from_bits(address));
+            return (of(ip6::source(self.bytes())), of(ip6::destination(self.bytes())));
+        }
+        let of = |address| IpAddr::V4(Ipv4Addr::from_bits(address));
+        (of(self.meta.src), of(self.meta.dst))
+    }
+
+    /// The differentiated services code point, 0 to 63.
+    pub(crate) fn dscp(&self) -> u8 {
+        ip::dscp(self.bytes())
+    }
+
+    /// Bytes of the longest segment with its headers.
+    fn segment_len(&self) -> usize {
         if self.vnet.is_super() {
-            return usize::from(self.meta.header) + usize::from(self.vnet.gso_size);
+            let all = usize::from(self.meta.header) + usize::from(self.vnet.gso_size);
+            return all.min(self.len());
         }
-        if self.meta.segments > 1 {
-            0
-        } else {
-            self.len()
+        self.len()
+    }
+
+    /// Whether the packet is too long for a link with this MTU; then the MTU as it applies to the packet.
+    ///
+    /// Links provide every IPv6 packet with its least MTU (RFC 8200, section 5). Messages and packets of sessions pass
+    /// any link, as if they were fragmented and put together again below IP: a receiver of theirs is no host that would
+    /// put fragments together, and their senders do not know the path of a group.
+    pub(crate) fn exceeds(&self, mtu: u16) -> Option<u16> {
+        let limit = if self.meta.v6 { mtu.max(ip6::MIN_MTU) } else { mtu };
+        if self.segment_len() <= usize::from(limit) {
+            return None;
         }
+        let own = !self.meta.v6
+            && self.meta.protocol == ip::UDP
+            && (self.bytes()[4..8] == [0; 4] || self.ports() == (SESSION_PORT, SESSION_PORT));
+        (!own).then_some(limit)
+    }
+
+    /// Whether routers may fragment the packet: IPv4 without "don't fragment" (RFC 791).
+    pub(crate) fn may_be_fragmented(&self) -> bool {
+        !self.meta.v6 && self.bytes()[6] & 0x40 == 0
     }
 
     /// Bytes of memory of the packet's buffer, shared or not.
@@ -359,83 +385,5 @@ impl Drop for Packet {
 /// Hop limit: a packet with more hops is in a forwarding loop. Paths in a line of 4,000 nodes are shorter.
 const MAX_HOPS: u16 = 4096;
 
-/// The most segments of a super-packet: Linux creates none with less than 8 bytes of payload (`TCP_MIN_GSO_SIZE`),
-/// and 65,535 bytes hold fewer than this. It bounds the cost of segmenting one frame of a neighbour.
-pub(crate) const MAX_SEGMENTS: usize = 8_192;
-
-/// Offset of the checksum in the TCP and UDP headers (RFC 9293, section 3.1; RFC 768).
-pub(crate) const TCP_CHECKSUM: usize = 16;
-pub(crate) const UDP_CHECKSUM: usize = 6;
-const UDP_HEADER: usize = 8;
+/// Offset of the length in the UDP header.
 const UDP_LENGTH: usize = 4;
-
-fn parse(bytes: &[u8], vnet: VnetHeader, mtu: u16) -> Result<(Meta, VnetHeader), PacketError> {
-    let header = ip::parse(bytes)?;
-    let (ihl, len) = (usize::from(header.header_len), usize::from(header.total_len));
-    let transport = match header.protocol {
-        _ if header.fragment => 0,
-        ip::TCP => usize::from(bytes.get(ihl + 12).ok_or(PacketError::Malformed)? >> 4) * 4,
-        ip::UDP | ip::ICMP => UDP_HEADER,
-        _ => 0,
-    };
-    let all = ihl + transport;
-    if all > len || (header.protocol == ip::TCP && !header.fragment && transport < 20) {
-        return Err(PacketError::Malformed);
-    }
-    let vnet = checked_vnet(vnet, &header, all)?;
-    let payload = len - all;
-    let (segments, wire) = if vnet.is_super() {
-        let segments = payload.div_ceil(usize::from(vnet.gso_size)).max(1);
-        (segments, payload + segments * all)
-    } else {
-        ip::as_fragments(len, ihl, usize::from(mtu))
-    };
-    if segments > MAX_SEGMENTS {
-        return Err(PacketError::BadSegmentation);
-    }
-    let meta = Meta {
-        src: header.src,
-        dst: header.dst,
-        wire: wire as u32,
-        total: header.total_len,
-        segments: segments as u16,
-        header: all as u16,
-        ihl: ihl as u8,
-        protocol: header.protocol,
-        ttl: header.ttl,
-        fragment: header.fragment,
-    };
-    Ok((meta, vnet))
-}
-
-/// Checks a virtio header against its packet and clears fields without meaning.
-///
-/// The checksum of a super-packet must be at the offset of its transport protocol, because the headers of all
-/// segments are derived from the header of the super-packet (the kernel requires the same, `virtio_net_hdr_to_skb`).
-/// An ordinary packet may encapsulate another one (a tunnel inside the node), so its checksum may be anywhere behind
-/// the IP header.
-fn checked_vnet(vnet: VnetHeader, header: &ip::Ipv4, all: usize) -> Result<VnetHeader, PacketError> {
-    let (ihl, len) = (usize::from(header.header_len), usize::from(header.total_len));
-    let (start, offset) = (usize::from(vnet.csum_start), usize::from(vnet.csum_offset));
-    let mut checked =
-        VnetHeader { flags: vnet.flags & (vnet::F_NEEDS_CSUM | vnet::F_DATA_VALID), ..VnetHeader::default() };
-    if vnet.needs_checksum() {
-        if start < ihl || start + offset + 2 > len {
-            return Err(PacketError::Malformed);
-        }
-        (checked.csum_start, checked.csum_offset) = (vnet.csum_start, vnet.csum_offset);
-    }
-    if !vnet.is_super() {
-        return Ok(checked);
-    }
-    let (gso_type, checksum) = match (vnet.kind(), header.protocol) {
-        (vnet::GSO_TCPV4, ip::TCP) => (vnet.gso_type, TCP_CHECKSUM),
-        (vnet::GSO_UDP_L4, ip::UDP) => (vnet::GSO_UDP_L4, UDP_CHECKSUM),
-        _ => return Err(PacketError::BadSegmentation),
-    };
-    let elsewhere = vnet.needs_checksum() && (start, offset) != (ihl, checksum);
-    if header.fragment || vnet.gso_size == 0 || elsewhere {
-        return Err(PacketError::BadSegmentation);
-    }
-    Ok(VnetHeader { gso_type, gso_size: vnet.gso_size, hdr_len: all as u16, ..checked })
-}

@@ -1,6 +1,6 @@
 //! Counters, and snapshots of them. Packets are always counted in MTU segments.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::{LinkId, LinkMeasurement, LinkSpec, NodeId, SessionReport};
 
@@ -31,17 +31,20 @@ pub enum DropCause {
     NoReceiver,
     /// The receiver's queue was full.
     ReceiverFull,
-    /// Not IPv4, or traffic that the overlay does not carry.
+    /// Neither IPv4 nor IPv6.
     Unsupported,
     /// The UDP checksum of a datagram for this node is wrong.
     Checksum,
     /// The node was paused.
     Paused,
+    /// To an IPv6 multicast address: kernels send such packets (neighbour and multicast listener discovery) on every
+    /// interface, and the overlay has no use for them.
+    Multicast6,
 }
 
 impl DropCause {
     /// All causes, in the order of reports.
-    pub const ALL: [DropCause; 14] = [
+    pub const ALL: [DropCause; 15] = [
         Self::Loss,
         Self::QueueFull,
         Self::QueueEarly,
@@ -56,6 +59,7 @@ impl DropCause {
         Self::Unsupported,
         Self::Checksum,
         Self::Paused,
+        Self::Multicast6,
     ];
 
     /// The stable name that reports use.
@@ -76,6 +80,7 @@ impl DropCause {
             Self::Unsupported => "unsupported",
             Self::Checksum => "checksum",
             Self::Paused => "paused",
+            Self::Multicast6 => "multicast6",
         }
     }
 }
@@ -202,9 +207,9 @@ pub struct LinkStats {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowStats {
     /// Source address.
-    pub src: Ipv4Addr,
+    pub src: IpAddr,
     /// Destination address.
-    pub dst: Ipv4Addr,
+    pub dst: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
     /// Source port, 0 where there is none.

@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     pub side: Side,
     /// Differs from that of every other connection, so that timers of removed ones are recognised.
     pub epoch: u64,
+    /// The MTU of its path.
+    pub mtu: u16,
     /// The earliest time at which the endpoint's timers name it.
     pub armed: Option<Instant>,
     /// Whether it is in the ready queue.
@@ -60,28 +62,35 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that a source opens from the address of `iface`.
-    pub(crate) fn open(iface: &mut Interface, peer: Peer, source: Source, buffer: usize, epoch: u64) -> Self {
+    pub(crate) fn open(
+        iface: &mut Interface,
+        peer: Peer,
+        source: Source,
+        buffer: usize,
+        mtu: u16,
+        epoch: u64,
+    ) -> Self {
         let mut socket = socket(ANSWER_BUFFER, buffer);
         let remote = IpEndpoint::new(IpAddress::Ipv4(peer.addr), peer.port);
         // It fails only for an open socket or an address or port of zero.
         let opened = socket.connect(iface.context(), remote, peer.local_port);
         debug_assert_eq!(opened, Ok(()), "a new socket, and an address of the plan");
-        Self::new(peer, Side::Source(Box::new(source)), socket, epoch)
+        Self::new(peer, Side::Source(Box::new(source)), socket, mtu, epoch)
     }
 
     /// A connection that accepts the next segment, which opens it.
-    pub(crate) fn accept(local: Ipv4Address, peer: Peer, buffer: usize, epoch: u64) -> Self {
+    pub(crate) fn accept(local: Ipv4Address, peer: Peer, buffer: usize, mtu: u16, epoch: u64) -> Self {
         let mut socket = socket(buffer, ANSWER_BUFFER);
         let here = IpListenEndpoint { addr: Some(IpAddress::Ipv4(local)), port: peer.local_port };
         let listening = socket.listen(here);
         debug_assert_eq!(listening, Ok(()), "a new socket, and a port that is not zero");
-        Self::new(peer, Side::Sink(Sink::default()), socket, epoch)
+        Self::new(peer, Side::Sink(Sink::default()), socket, mtu, epoch)
     }
 
-    fn new(peer: Peer, side: Side, socket: Socket<'static>, epoch: u64) -> Self {
+    fn new(peer: Peer, side: Side, socket: Socket<'static>, mtu: u16, epoch: u64) -> Self {
         let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = sockets.add(socket);
-        Self { peer, side, epoch, armed: None, ready: false, credit: 0, sockets, handle }
+        Self { peer, side, epoch, mtu, armed: None, ready: false, credit: 0, sockets, handle }
     }
 
     /// Packets of one turn.

@@ -1,18 +1,19 @@
 //! The endpoint of a node: all of its flows, their connections, ready queue and timers.
 
+mod mtu;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use nm_engine::{Instant, NodeConfig, Packet, Pool, RouteId, VnetHeader};
-use smoltcp::iface::{Config, Interface};
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use crate::connection::{micros, Connection, Polled, Side};
 use crate::device::Slot;
 use crate::flow::{EndReason, FlowEnd, FlowError, FlowEvent, FlowKey, FlowSpec};
 use crate::frame::{self, Incoming, Peer, FLOW_PORT};
+use crate::paths::Paths;
 use crate::record::{Record, Records};
 use crate::source::Source;
 
@@ -33,7 +34,7 @@ const HEADERS: usize = 40;
 pub struct Endpoint {
     config: NodeConfig,
     addr: Ipv4Addr,
-    iface: Interface,
+    paths: Paths,
     slot: Slot,
     /// Whether flows may begin.
     started: bool,
@@ -66,24 +67,16 @@ impl Endpoint {
             return Err(FlowError::NoAddresses);
         }
         let addr = config.addresses.user_addr(config.node_id);
-        let mut slot = Slot::new(config.mtu);
-        let mut wanted = Config::new(HardwareAddress::Ip);
         // Sequence numbers and ports differ between incarnations, so that old segments are not taken for new ones.
         let seed = config.seed ^ config.incarnation.rotate_left(32) ^ u64::from(config.node_id) << 17;
-        wanted.random_seed = seed;
-        let mut iface = Interface::new(wanted, &mut slot, micros(now));
-        iface.update_ip_addrs(|addrs| {
-            // The list is empty and holds at least one.
-            let _ = addrs.push(IpCidr::new(IpAddress::Ipv4(addr), 32));
-        });
-        // Every address is reached through the node; smoltcp asks for a gateway. The table is empty as well.
-        let _ = iface.routes_mut().add_default_ipv4_route(addr);
+        let mut paths = Paths::new(config, addr, seed);
+        paths.interface(now, paths.mtu());
         let ports = u64::from(u16::MAX - FIRST_PORT);
         Ok(Self {
             config: config.clone(),
             addr,
-            iface,
-            slot,
+            paths,
+            slot: Slot::new(config.mtu),
             started: false,
             records: Records::default(),
             expected: BTreeSet::new(),
@@ -206,9 +199,11 @@ impl Endpoint {
             let peer = Peer { addr, port: FLOW_PORT, local_port };
             let key = FlowKey { src: self.addr, dst: addr, src_port: local_port, dst_port: FLOW_PORT };
             let id = spec.id;
-            let source = Source::new(spec, key, since, usize::from(self.config.mtu) - HEADERS, buffer);
+            let mtu = self.paths.mtu_to(since, addr);
+            let source = Source::new(spec, key, since, usize::from(mtu) - HEADERS, buffer);
             self.epochs += 1;
-            let connection = Connection::open(&mut self.iface, peer, source, buffer, self.epochs);
+            let iface = self.paths.interface(since, mtu);
+            let connection = Connection::open(iface, peer, source, buffer, mtu, self.epochs);
             let index = self.store(connection);
             self.records.set(id, Record::Running(index));
             self.set_ready(index);
@@ -277,6 +272,7 @@ impl Endpoint {
                     source.set_unreachable();
                 }
             }
+            Incoming::TooBig(peer, mtu) => self.shorten(now, peer, mtu),
             Incoming::Other => {}
         }
         pool.put(packet);
@@ -292,7 +288,8 @@ impl Endpoint {
         let route = index.and_then(|index| self.connections[index].as_ref()).map_or(0, Connection::route);
         match index.and_then(|index| Some((index, self.connections[index].as_mut()?))) {
             Some((index, connection)) => {
-                connection.handle(now, &mut self.iface, &mut self.slot);
+                let iface = self.paths.interface(now, connection.mtu);
+                connection.handle(now, iface, &mut self.slot);
                 self.set_ready(index);
                 self.collect(index);
             }
@@ -300,9 +297,8 @@ impl Endpoint {
                 // Answered with RST (RFC 9293, section 3.10.7.1), so that the other side ends as well.
                 let mut nobody = smoltcp::iface::SocketSet::new(Vec::new());
                 self.slot.clear();
-                let at =
-                    smoltcp::time::Instant::from_micros(i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX));
-                self.iface.poll_ingress_single(at, &mut self.slot, &mut nobody);
+                let iface = self.paths.interface(now, self.paths.mtu());
+                iface.poll_ingress_single(micros(now), &mut self.slot, &mut nobody);
             }
         }
         if let Some(reply) = packet(self.slot.outgoing(), route, pool) {
@@ -313,7 +309,7 @@ impl Endpoint {
     fn accept(&mut self, peer: Peer) -> usize {
         let buffer = (BUDGET / self.expected.len().max(self.sinks + 1)).clamp(SMALLEST, LARGEST);
         self.epochs += 1;
-        self.store(Connection::accept(self.addr, peer, buffer, self.epochs))
+        self.store(Connection::accept(self.addr, peer, buffer, self.paths.mtu(), self.epochs))
     }
 
     /// Queues connections whose timer has expired, and reports progress when it is due.
@@ -374,7 +370,8 @@ impl Endpoint {
             let Some(connection) = self.connections[index].as_mut() else {
                 continue;
             };
-            match connection.poll(now, &mut self.iface, &mut self.slot) {
+            let iface = self.paths.interface(now, connection.mtu);
+            match connection.poll(now, iface, &mut self.slot) {
                 Polled::Packet => {
                     connection.credit = connection.credit.saturating_sub(1);
                     if connection.credit > 0 {

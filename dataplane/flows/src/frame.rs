@@ -43,6 +43,8 @@ pub(crate) enum Incoming {
     Segment { peer: Peer, syn: bool },
     /// A router reports that the destination of a segment of ours is unreachable (ICMP type 3, codes 0 and 1).
     Unreachable(Peer),
+    /// A router reports the MTU in bytes of a link that a segment of ours is too long for (ICMP type 3, code 4).
+    TooBig(Peer, u16),
     /// Neither.
     Other,
 }
@@ -55,10 +57,14 @@ pub(crate) fn read(packet: &[u8]) -> Incoming {
             // SYN without ACK (RFC 9293, section 3.1).
             Incoming::Segment { peer, syn: body[13] & 0x12 == 0x02 }
         }
-        Some((ICMP, _, _, body)) if body.len() >= 8 && body[0] == 3 && body[1] <= 1 => match ipv4(&body[8..])
-        {
+        Some((ICMP, _, _, body)) if body.len() >= 8 && body[0] == 3 => match ipv4(&body[8..]) {
             Some((TCP, _, dst, inner)) if inner.len() >= 4 => {
-                Incoming::Unreachable(Peer { addr: dst, port: word(inner, 2), local_port: word(inner, 0) })
+                let peer = Peer { addr: dst, port: word(inner, 2), local_port: word(inner, 0) };
+                match body[1] {
+                    0 | 1 => Incoming::Unreachable(peer),
+                    4 => Incoming::TooBig(peer, word(body, 6)),
+                    _ => Incoming::Other,
+                }
             }
             _ => Incoming::Other,
         },

@@ -29,6 +29,7 @@ mod endpoint;
 mod flow;
 mod frame;
 mod pace;
+mod paths;
 mod record;
 mod sink;
 mod source;

@@ -128,6 +128,12 @@ impl Source {
         self.unreachable = true;
     }
 
+    /// The path carries segments of at most this many bytes of payload.
+    pub(crate) fn set_mss(&mut self, mss: usize) {
+        self.mss = mss;
+        self.window.set_mss(mss);
+    }
+
     /// Ends the flow early: what was sent is still counted by the destination.
     pub(crate) fn stop(&mut self, now: Instant) {
         if !self.stopped {

@@ -89,6 +89,11 @@ impl Window {
         }
     }
 
+    /// Segments have at most this many bytes from now on.
+    pub(crate) fn set_mss(&mut self, mss: usize) {
+        self.mss = mss as u64;
+    }
+
     /// Bytes that may be appended to a buffer that holds `buffered` bytes.
     pub(crate) fn available(&mut self, now: Instant, buffered: u64) -> u64 {
         if self.highest == self.acked {

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use nm_engine::segment::{self, Run};
-use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4};
+use nm_engine::vnet::{F_NEEDS_CSUM, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4};
 use nm_engine::{
     AddressPlan, Command, Depot, Engine, FlowFilter, Instant, Io, LinkId, LinkSpec, NodeConfig,
     Packet, Pool, TtlMode, VnetHeader, MAX_IP_HEADER,
@@ -67,6 +67,7 @@ impl Node {
         config.mtu = input.one_of(&[1500, 576, 9000, 68, u16::MAX]);
         config.ttl_mode = input.one_of(&[TtlMode::Uniform, TtlMode::Pipe]);
         config.addresses = AddressPlan {
+            base_addr6: Some(reference::BASE6.into()),
             user_base_addr: input.flag().then_some(Ipv4Addr::new(10, 2, 0, 0)),
             ..AddressPlan::default()
         };
@@ -217,7 +218,10 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
             .expect("a large buffer");
         return packet;
     }
-    let shape = shape(input);
+    let shape = Shape {
+        v6: kind & 0x0e == 0x0e,
+        ..shape(input)
+    };
     let mut bytes = shape.build();
     let mut vnet = offload(input, kind, &shape);
     for _ in 0..(kind >> 6) {
@@ -230,6 +234,7 @@ fn packet(input: &mut Input<'_>, io: &mut Io) -> Packet {
 
 fn shape(input: &mut Input<'_>) -> Shape {
     Shape {
+        v6: false,
         src: input.one_of(&[
             [10, 0, 0, 2],
             [10, 0, 0, 1],
@@ -268,11 +273,15 @@ fn offload(input: &mut Input<'_>, kind: u8, shape: &Shape) -> VnetHeader {
     }
     if kind & 0x10 != 0 {
         vnet.flags = F_NEEDS_CSUM;
-        vnet.csum_start = 20 + 4 * shape.ip_options as u16;
+        vnet.csum_start = shape.header() as u16;
         vnet.csum_offset = if tcp { 16 } else { 6 };
     }
     if kind & 0x20 != 0 {
-        vnet.gso_type = if tcp { GSO_TCPV4 } else { GSO_UDP_L4 };
+        vnet.gso_type = match (tcp, shape.v6) {
+            (true, false) => GSO_TCPV4,
+            (true, true) => GSO_TCPV6,
+            (false, _) => GSO_UDP_L4,
+        };
         vnet.gso_size = input.one_of(&[1448, 536, 8, 100, 1]);
     }
     vnet
@@ -349,6 +358,13 @@ fn check_pieces(packet: Packet, expected: &[Vec<u8>], pool: &mut Pool) {
 fn check_ttl(piece: &mut Packet, before: &[u8]) {
     let mut header = [0; MAX_IP_HEADER];
     let len = piece.patched_ip_header(&mut header);
+    if reference::is_v6(before) {
+        assert_eq!(len, 40);
+        assert!(header[7] <= before[7]);
+        header[7] = before[7];
+        assert_eq!(header[..len], before[..len]);
+        return;
+    }
     assert_eq!(len, usize::from(before[0] & 15) * 4);
     let good = reference::sum(&before[..len]) == 0xffff;
     assert_eq!(
@@ -390,7 +406,11 @@ fn check_joining(run: &mut Run, packet: Packet, pool: &mut Pool) {
     for (got, mut want) in pieces.into_iter().zip(expected) {
         // Joined datagrams get new identifications, which changes nothing for an atomic datagram (RFC 6864); the TTL
         // was taken above.
-        for at in [4, 5, 8, 10, 11] {
+        let changed: &[usize] = match reference::is_v6(&want) {
+            true => &[7],
+            false => &[4, 5, 8, 10, 11],
+        };
+        for &at in changed {
             want[at] = got[at];
         }
         if joined {

@@ -260,6 +260,7 @@ fn body(input: &mut Input<'_>, kind: u8, segment_size: usize) -> Vec<u8> {
 /// A datagram between the session ports, with as much of the payload as fits.
 fn datagram(src: [u8; 4], dst: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let shape = Shape {
+        v6: false,
         src,
         dst,
         protocol: 17,

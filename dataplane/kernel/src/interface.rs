@@ -1,11 +1,10 @@
 //! Addresses, state and routes of a network interface in the calling thread's namespace.
 //!
 //! It uses ioctls on a temporary socket (netdevice(7)): they exist in every kernel, need no parsing, and five of them
-//! cost a few microseconds. IPv4 only, as the overlay.
+//! cost a few microseconds. What concerns IPv6 is in `interface6`.
 
-use std::fs;
 use std::mem::size_of;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -13,6 +12,7 @@ use rustix::ioctl::{ioctl, Opcode, Setter, Updater};
 use rustix::net::{socket_with, AddressFamily, SocketFlags, SocketType};
 
 use crate::error::{KernelError, Result};
+use crate::interface6;
 
 /// The configuration of a node's interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct InterfaceSetup {
     pub address: Ipv4Addr,
     /// Length of the network prefix in bits; the kernel adds the route to that network.
     pub prefix: u8,
+    /// Its IPv6 address and the length of that network's prefix; `None` disables IPv6 on the interface.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
     /// Largest IP packet in bytes.
     pub mtu: u32,
     /// Length of the transmit queue in packets; `None` keeps the kernel's 500.
@@ -29,16 +31,19 @@ pub struct InterfaceSetup {
     pub routes: Vec<(Ipv4Addr, u8)>,
 }
 
-/// Applies a configuration and sets the interface up.
+/// Applies a configuration and sets the interface up. A kernel without IPv6 leaves out the IPv6 address.
 pub fn configure(name: &str, setup: &InterfaceSetup) -> Result<()> {
     let control = Control::open()?;
-    disable_ipv6(name);
+    interface6::prepare(name, setup.ipv6.is_some());
     control.set_mtu(name, setup.mtu)?;
     if let Some(packets) = setup.queue_packets {
         control.set_queue(name, packets)?;
     }
     control.set_address(name, setup.address, setup.prefix)?;
     control.up(name)?;
+    if let Some((address, prefix)) = setup.ipv6 {
+        interface6::add_address(name, address, prefix)?;
+    }
     for &(network, prefix) in &setup.routes {
         control.add_route(name, network, prefix)?;
     }
@@ -56,15 +61,6 @@ pub fn exists(name: &str) -> Result<bool> {
     let mut request = Request::new(name)?;
     let found = control.call::<{ libc::SIOCGIFFLAGS as Opcode }>(&mut request);
     Ok(found.is_ok())
-}
-
-/// Disables IPv6 on an interface, so that the kernel sends no router solicitations and group reports into the
-/// overlay.
-///
-/// They would wake every node of an idle lab several times a minute. Errors are ignored: a kernel without IPv6 has no
-/// such file, and `/proc/sys` of a container may be read-only; the packets are then dropped as unsupported.
-fn disable_ipv6(name: &str) {
-    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
 }
 
 /// The socket for interface ioctls in this namespace.

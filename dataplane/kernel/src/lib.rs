@@ -22,6 +22,7 @@
 pub mod abstract_socket;
 mod error;
 pub mod interface;
+mod interface6;
 pub mod local;
 pub mod memory;
 pub mod namespace;

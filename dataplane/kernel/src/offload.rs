@@ -108,6 +108,7 @@ impl Mirror {
         let setup = InterfaceSetup {
             address: HERE,
             prefix: 30,
+            ipv6: None,
             mtu: 1500,
             queue_packets: None,
             routes: vec![],

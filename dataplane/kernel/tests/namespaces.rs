@@ -1,6 +1,6 @@
 //! Test namespaces and TUN devices of the kernel. Skipped, with the reason printed, where they are not permitted.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ fn setup(last: u8) -> InterfaceSetup {
     InterfaceSetup {
         address: Ipv4Addr::new(10, 0, 0, last),
         prefix: 16,
+        ipv6: None,
         mtu: 1500,
         queue_packets: Some(128),
         routes: vec![(Ipv4Addr::new(224, 0, 0, 0), 4)],
@@ -188,4 +189,62 @@ fn a_hundred_nodes_take_a_fraction_of_a_second() {
     eprintln!("100 nodes up in {up:?}, closed after {:?}", start.elapsed());
     // One node takes 0.65 ms on the development machine; ten times that allows for a busy machine.
     assert!(up < Duration::from_secs(4), "{up:?}");
+}
+
+#[test]
+fn an_ipv6_address_is_usable_at_once_and_nothing_else_is_sent() {
+    if !permitted() || !Path::new("/proc/sys/net/ipv6").exists() {
+        return;
+    }
+    let ns = namespace::create().expect("namespace");
+    let address: Ipv6Addr = "fd12:3456:789a::1".parse().expect("an address");
+    let wanted = InterfaceSetup {
+        ipv6: Some((address, 48)),
+        ..setup(1)
+    };
+    let (tun, addresses) = namespace::run_in(Some(ns.as_fd()), || {
+        let tun = TunDevice::open(Path::new(DEFAULT_DEVICE), "utun", false)?;
+        interface::configure(tun.name(), &wanted)?;
+        // A second time, as for a device of an earlier run.
+        interface::configure(tun.name(), &wanted)?;
+        let socket = UdpSocket::bind((address, 5000)).expect("the address exists");
+        socket
+            .send_to(b"hello", ("fd12:3456:789a::7", 5000))
+            .expect("the route exists");
+        let known = std::fs::read_to_string("/proc/thread-self/net/if_inet6");
+        Ok((tun, known.expect("a kernel with IPv6")))
+    })
+    .expect("device");
+    let own: Vec<_> = addresses
+        .lines()
+        .filter(|line| line.ends_with("utun"))
+        .collect();
+    assert_eq!(
+        own.len(),
+        1,
+        "one address, and none of the link: {addresses}"
+    );
+    let flags = own[0]
+        .split_whitespace()
+        .nth(4)
+        .map(|text| u8::from_str_radix(text, 16));
+    // Permanent (0x80) and deprecated (0x20), not tentative (0x40).
+    assert_eq!(
+        flags.map(|flags| flags.expect("a number") & 0xe0),
+        Some(0xa0),
+        "{addresses}"
+    );
+    let mut buffer = [0u8; 2000];
+    let length = tun.read(&mut buffer).expect("the packet was sent");
+    let packet = &buffer[VNET_HEADER_LEN..length];
+    assert_eq!(
+        (packet[0] >> 4, packet[7]),
+        (6, 255),
+        "version and hop limit"
+    );
+    assert!(packet.ends_with(b"hello"));
+    assert!(
+        tun.read(&mut buffer).is_err(),
+        "the kernel sends nothing of its own"
+    );
 }

@@ -39,6 +39,7 @@ fn inside(hosts: &Path) -> Result<(), KernelError> {
         let setup = InterfaceSetup {
             address,
             prefix: 16,
+            ipv6: None,
             mtu: 1400,
             queue_packets: None,
             routes: vec![],

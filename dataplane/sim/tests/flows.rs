@@ -56,6 +56,29 @@ fn a_flow_uses_most_of_a_shaped_link() {
 }
 
 #[test]
+fn flows_over_links_with_smaller_mtus_use_the_smallest() {
+    let mut lab = ring(7, 1, &Wire::default());
+    let mtu = |mtu| LinkSpec { mtu: Some(mtu), delay_us: 1_000, ..LinkSpec::default() };
+    lab.shape_all(&mtu(1400));
+    lab.shape(2, 3, mtu(1000));
+    lab.shape(3, 4, mtu(576));
+    let ends = run(&mut lab, &[bytes(1, 1, 4, 300_000), bytes(2, 1, 2, 300_000)]);
+    for end in &ends {
+        assert_eq!((end.reason, end.bytes), (EndReason::Complete, 300_000), "{end:?}");
+    }
+    // Each smaller MTU costs a retransmission timeout, 1 s before a round trip was measured, once.
+    let took = ends[0].ended - ends[0].began;
+    assert!(took < Duration::from_millis(2_500), "{took:?}");
+    // The next flow knows the path: some 560 segments, without a loss.
+    let lost = |lab: &Lab, node: NodeId| lab.stats(node).links.iter().map(|link| link.tx.drops.total()).sum();
+    let before: Vec<u64> = (1..=3).map(|node| lost(&lab, node)).collect();
+    lab.add_flows(&[bytes(3, 1, 4, 300_000)]).expect("a flow");
+    assert!(lab.run_until(|lab| lab.flow_ends(1).len() == 3));
+    assert_eq!(lab.flow_ends(1)[2].bytes, 300_000);
+    assert_eq!((1..=3).map(|node| lost(&lab, node)).collect::<Vec<u64>>(), before);
+}
+
+#[test]
 fn flows_share_a_lossy_bottleneck_and_all_finish() {
     let mut lab = ring(2, 3, &Wire::lossy(0.01));
     let spec = LinkSpec {

@@ -35,6 +35,14 @@ fn without_loss_a_sender_sends_few_bytes_besides_the_data() {
 }
 
 #[test]
+fn links_with_a_smaller_mtu_carry_a_transfer() {
+    let mut lab = Lab::line(4, 1, &Wire::default());
+    lab.shape(2, 3, LinkSpec { mtu: Some(576), ..LinkSpec::default() });
+    let report = transfer(&mut lab, &[2, 4], 1_000_000);
+    assert_eq!(report.repair_bytes, 0);
+}
+
+#[test]
 fn the_queue_of_a_shaped_link_overflows_at_most_once_during_start_up() {
     let mut lab = Lab::line(3, 1, &Wire::default());
     lab.shape_all(&LinkSpec { rate_bps: Some(50_000_000), delay_us: 10_000, ..LinkSpec::default() });

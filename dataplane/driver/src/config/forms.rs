@@ -1,6 +1,7 @@
 //! Parse values of a settings file: addresses, sizes, durations.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use nm_engine::Prefix;
@@ -43,6 +44,24 @@ pub fn parse_mask(text: &str) -> Result<Ipv4Addr, String> {
     } else {
         Err(expected)
     }
+}
+
+/// The lengths of an IPv6 prefix: at least 32 bits remain for the number of a node, so that any fits.
+const PREFIXES6: RangeInclusive<u8> = 8..=96;
+
+/// An IPv6 network, its first address and the length of its prefix; empty for none.
+pub fn parse_network6(text: &str) -> Result<Option<(Ipv6Addr, u8)>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = || {
+        let (address, length) = text.split_once('/')?;
+        let (address, length): (Ipv6Addr, u8) = (address.parse().ok()?, length.parse().ok()?);
+        let host = u128::MAX.checked_shr(u32::from(length))?;
+        (PREFIXES6.contains(&length) && address.to_bits() & host == 0).then_some((address, length))
+    };
+    let expected = "an IPv6 network such as `fd12:3456:789a::/48`, with a prefix of 8 to 96 bits";
+    parsed().map(Some).ok_or_else(|| expected.to_owned())
 }
 
 /// A network behind a node, as `192.168.50.0/24 via 3`.

@@ -7,10 +7,11 @@
 mod error;
 mod forms;
 mod nearest;
+mod network;
 mod reader;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +22,8 @@ use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
 use forms::{
-    one_of, parse_controller, parse_interface, parse_mask, parse_prefix, public_address, unless,
+    one_of, parse_controller, parse_interface, parse_mask, parse_network6, parse_prefix,
+    public_address, unless,
 };
 pub use nearest::nearest;
 use reader::{position, Reader};
@@ -173,6 +175,8 @@ pub struct NodeSettings {
     pub net_mask: Ipv4Addr,
     /// The base address: node n has this address plus n.
     pub base_addr: Ipv4Addr,
+    /// The IPv6 network, in which node n has the first address plus n, and the length of its prefix.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
     /// The networks behind the nodes of the lab, this one's included.
     pub prefixes: Vec<Prefix>,
     /// Where packets to addresses outside of the lab go.
@@ -246,12 +250,9 @@ fn read_root(
     let base_addr = root.form("base_addr", Some("10.0.0.0"), IPV4);
     let net_mask = root.parsed("net_mask", Some("255.255.0.0"), parse_mask);
     let local_address = root.parsed("local_address", Some(""), unless(&[""], IPV4));
+    let ipv6 = root.parsed("ipv6", Some(""), parse_network6);
     let controller_addr = root.parsed("controller_addr", None, parse_controller);
-    let private_network_addr = root.parsed(
-        "private_network_addr",
-        Some("auto"),
-        unless(&["", "auto"], "`auto` or an address"),
-    );
+    let private_network_addr = network::read_private_address(root);
     let public_network_addr = read_public_address(root);
     let tun_interface_name = root.parsed("tun_interface_name", Some("utun"), parse_interface);
     let offload = root.parsed("offload", Some("auto"), one_of(OFFLOAD_MODES));
@@ -285,8 +286,9 @@ fn read_root(
         user_space_client_port: root.integer("user_space_client_port", Some(45_535u16), PORTS),
         user_space_server_port: root.integer("user_space_server_port", Some(8_888u16), PORTS),
         restart_on_disconnect: root.boolean("restart_on_disconnect", true),
-        local_address: own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
+        local_address: network::own_address(root, node_id, base_addr?, net_mask?, local_address?)?,
         base_addr: base_addr?,
+        ipv6: ipv6?,
         prefixes: prefixes?,
         uplink: uplink?,
         net_mask: net_mask?,
@@ -382,39 +384,6 @@ fn optional_path(root: &mut Reader<'_>, key: &'static str) -> Option<PathBuf> {
 /// A duration in milliseconds, from 1 ms to a day.
 fn millis(table: &mut Reader<'_>, key: &'static str, default: u64) -> Duration {
     Duration::from_millis(table.integer(key, Some(default), 1..=86_400_000))
-}
-
-/// The node's address is the base plus its number; a file that contradicts it would make an unreachable node.
-fn own_address(
-    root: &mut Reader<'_>,
-    node_id: u32,
-    base: Ipv4Addr,
-    mask: Ipv4Addr,
-    given: Option<Ipv4Addr>,
-) -> Option<Ipv4Addr> {
-    let host_bits = !mask.to_bits();
-    let expected = base.to_bits().checked_add(node_id).map(Ipv4Addr::from_bits);
-    match expected.filter(|address| address.to_bits() & !host_bits == base.to_bits() & !host_bits) {
-        None => {
-            root.refuse_value(
-                "node_id",
-                format!("`node_id` is {node_id}, which does not fit into {base} with mask {mask}"),
-            );
-            None
-        }
-        Some(expected) => {
-            match given {
-                Some(given) if given != expected => {
-                    root.refuse_value(
-                    "local_address",
-                    format!("`local_address` is {given}, but node {node_id} of {base} has {expected}"),
-                );
-                    None
-                }
-                _ => Some(expected),
-            }
-        }
-    }
 }
 
 fn whole_file(id: &'static str, message: String) -> Problem {

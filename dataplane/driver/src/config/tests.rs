@@ -190,3 +190,32 @@ fn the_public_port_may_be_in_either_key_but_not_differ() {
     ));
     assert_eq!((found.id, found.line), ("config.value", Some(6)));
 }
+
+#[test]
+fn a_node_has_an_ipv6_address_where_the_file_gives_a_network() {
+    assert_eq!(parse(GOOD).expect("good").interface6(), None);
+    let settings = parse(&format!("{GOOD}ipv6 = \"fd12:3456:789a::/48\"\n")).expect("good");
+    let expected: Ipv6Addr = "fd12:3456:789a::2".parse().expect("an address");
+    assert_eq!(settings.interface6(), Some((expected, 48)));
+    let small = parse(&format!(
+        "{GOOD}ipv6 = \"fd12:3456:789a::/48\"\nmtu = 1279\n"
+    ))
+    .expect("good");
+    assert_eq!(small.interface6(), None);
+    for bad in [
+        "fd12::1/48",
+        "fd12::/97",
+        "fd12::/7",
+        "fd12::",
+        "10.0.0.0/16",
+        "x/48",
+        "fd12::/300",
+    ] {
+        let found = problem(&format!("{GOOD}ipv6 = \"{bad}\"\n"));
+        assert_eq!(
+            (found.id, found.key.as_deref()),
+            ("config.value", Some("ipv6")),
+            "{bad}"
+        );
+    }
+}

@@ -45,10 +45,7 @@ impl Executor for NodeExecutor {
 
     fn carry_out(&self, effect: Effect, done: Done) {
         match effect {
-            Effect::Configure(addresses) => {
-                lock(&self.addresses).clone_from(&addresses);
-                self.command(Command::Configure { addresses }, done);
-            }
+            Effect::Configure(addresses) => self.configure(addresses, done),
             Effect::Resolve { name, .. } => {
                 done(Err(format!("{name:?} is not for the packet path")))
             }
@@ -177,6 +174,16 @@ impl Executor for NodeExecutor {
 }
 
 impl NodeExecutor {
+    fn configure(&self, mut addresses: AddressPlan, done: Done) {
+        {
+            // The node's own file has the IPv6 network: the device is configured with it before the controller answers.
+            let mut known = lock(&self.addresses);
+            addresses.base_addr6 = known.base_addr6;
+            known.clone_from(&addresses);
+        }
+        self.command(Command::Configure { addresses }, done);
+    }
+
     fn command(&self, command: Command, done: Done) {
         self.port.command_then(command, |answer| {
             done(answer.map(|_| ()).map_err(error_text))

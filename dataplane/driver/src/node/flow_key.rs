@@ -1,31 +1,45 @@
 //! The key of a flow in messages to the controller.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
-/// A 16-byte key of a flow: addresses, ports, protocol.
+/// A 16-byte key of a flow: addresses, ports, protocol. IPv6 addresses are folded into 4 bytes each; their lower
+/// bytes, which tell nodes apart, stay apart by that.
 pub(super) fn flow_key(
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+    src: IpAddr,
+    dst: IpAddr,
     src_port: u16,
     dst_port: u16,
     protocol: u8,
 ) -> [u8; 16] {
     let mut id = [0; 16];
-    id[0..4].copy_from_slice(&src.octets());
-    id[4..8].copy_from_slice(&dst.octets());
+    id[0..4].copy_from_slice(&word(src));
+    id[4..8].copy_from_slice(&word(dst));
     id[8..10].copy_from_slice(&src_port.to_be_bytes());
     id[10..12].copy_from_slice(&dst_port.to_be_bytes());
     id[12] = protocol;
+    id[13] = u8::from(src.is_ipv6());
     id
 }
 
-/// Protocol, addresses and ports of a flow, as people read them.
-pub(super) fn flow_name(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), protocol: u8) -> String {
-    let ((src, src_port), (dst, dst_port)) = (src, dst);
+/// Protocol, addresses and ports of a flow, as people read them; IPv6 addresses with a port are in brackets (RFC 5952,
+/// section 6).
+pub(super) fn flow_name(src: (IpAddr, u16), dst: (IpAddr, u16), protocol: u8) -> String {
+    let at = |(address, port)| SocketAddr::new(address, port);
     match protocol {
-        6 => format!("tcp {src}:{src_port} > {dst}:{dst_port}"),
-        17 => format!("udp {src}:{src_port} > {dst}:{dst_port}"),
-        1 => format!("icmp {src} > {dst}"),
-        other => format!("{other} {src} > {dst}"),
+        6 => format!("tcp {} > {}", at(src), at(dst)),
+        17 => format!("udp {} > {}", at(src), at(dst)),
+        1 | 58 => format!("icmp {} > {}", src.0, dst.0),
+        other => format!("{other} {} > {}", src.0, dst.0),
+    }
+}
+
+fn word(address: IpAddr) -> [u8; 4] {
+    match address {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            let words = (0..4).map(|word| (bits >> (32 * word)) as u32);
+            words.fold(0, |folded, word| folded ^ word).to_be_bytes()
+        }
     }
 }

@@ -101,5 +101,11 @@ impl Clock {
 
 /// The 16-byte key of a flow, as that of the flows that the engine counts.
 fn flow_id(key: &FlowKey) -> [u8; 16] {
-    super::flow_key::flow_key(key.src, key.dst, key.src_port, key.dst_port, TCP)
+    super::flow_key::flow_key(
+        key.src.into(),
+        key.dst.into(),
+        key.src_port,
+        key.dst_port,
+        TCP,
+    )
 }

@@ -52,6 +52,12 @@ impl Node {
             ("public_network_addr", settings.public_network_addr.clone()),
             ("controller_addr", settings.controller_addr.clone()),
             ("local_address", settings.local_address.to_string()),
+            (
+                "local_address6",
+                settings
+                    .interface6()
+                    .map_or_else(String::new, |(at, _)| at.to_string()),
+            ),
             ("user_space_address", user.to_string()),
         ]
     }

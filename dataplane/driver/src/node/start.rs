@@ -236,6 +236,7 @@ fn address_plan(settings: &NodeSettings) -> AddressPlan {
     AddressPlan {
         base_addr: settings.base_addr,
         net_mask: settings.net_mask,
+        base_addr6: settings.ipv6.map(|(base, _)| base),
         ..AddressPlan::default()
     }
 }
@@ -288,6 +289,7 @@ fn tun_setup(settings: &NodeSettings, namespace: Option<OwnedFd>) -> TunSetup {
     interface
         .routes
         .extend(behind_others.map(|prefix| (prefix.network, prefix.length)));
+    interface.ipv6 = settings.interface6();
     if settings.uplink == UplinkSetting::Elsewhere {
         interface.routes.extend(ALL_ADDRESSES);
     }

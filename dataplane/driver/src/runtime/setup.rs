@@ -130,6 +130,7 @@ impl TunSetup {
         InterfaceSetup {
             address,
             prefix,
+            ipv6: None,
             mtu,
             queue_packets: None,
             routes: vec![multicast],

@@ -33,8 +33,8 @@ impl Engine {
     fn collect_flows(&mut self, now: Instant) -> Vec<FlowMetrics> {
         let mut flows = self.flows.collect(now);
         for flow in &mut flows {
-            flow.peer = self.map.node_of(u32::from(flow.remote)).unwrap_or(0);
-            flow.application = !matches!(self.map.owner(u32::from(flow.local)), Owner::User(_));
+            flow.peer = self.map.owner_at(flow.remote).node().unwrap_or(0);
+            flow.application = !matches!(self.map.owner_at(flow.local), Owner::User(_));
         }
         flows
     }

@@ -8,6 +8,7 @@ use crate::address::Owner;
 use crate::flow::Way;
 use crate::link::{Sent, NO_LINK};
 use crate::route::OUTSIDE;
+use crate::segment::fragment;
 use crate::stats::DropCause;
 use crate::tap::TapPoint;
 use crate::wire::ip;
@@ -32,7 +33,7 @@ impl Engine {
     pub(super) fn admit(&mut self, now: Instant, mut packet: Packet, origin: Origin, io: &mut Io) {
         if let Err(error) = packet.parse(self.config.mtu) {
             let cause =
-                if error == PacketError::NotIpv4 { DropCause::Unsupported } else { DropCause::Malformed };
+                if error == PacketError::NotIp { DropCause::Unsupported } else { DropCause::Malformed };
             self.drop_packet(now, packet, origin, cause, io);
             return;
         }
@@ -61,7 +62,7 @@ impl Engine {
             self.drop_packet(now, packet, origin, DropCause::Paused, io);
             return 0;
         }
-        match self.map.owner(packet.meta().dst) {
+        match self.map.destination(&packet) {
             Owner::Node(node) | Owner::User(node) if node == self.config.node_id => {
                 self.deliver(now, packet, None, origin, io);
                 0
@@ -78,6 +79,10 @@ impl Engine {
                 self.forward(now, packet, node, origin, io)
             }
             Owner::Group => self.fan_out(now, packet, origin, io),
+            Owner::Multicast6 => {
+                self.drop_packet(now, packet, origin, DropCause::Multicast6, io);
+                0
+            }
             Owner::Nobody => self.forward_outside(now, packet, origin, io),
         }
     }
@@ -89,7 +94,7 @@ impl Engine {
             return 0;
         }
         if self.routes.has_explicit() {
-            let src = self.map.edge_of(packet.meta().src).unwrap_or(0);
+            let src = self.map.source(&packet).unwrap_or(0);
             let first = !matches!(origin, Origin::Link(_));
             if let Some(links) = self.routes.explicit(now, (src, dst), &mut packet, first, &self.links) {
                 if let [link] = *links {
@@ -110,16 +115,17 @@ impl Engine {
 
     /// Whether explicit routes lead to a node from where the packet comes from.
     fn has_explicit(&self, packet: &Packet, dst: NodeId) -> bool {
-        let src = self.map.edge_of(packet.meta().src).unwrap_or(0);
+        let src = self.map.source(packet).unwrap_or(0);
         self.routes.has_explicit() && self.routes.reaches(src, dst)
     }
 
     /// Forwards a packet to an address outside of the lab: towards the nearest uplink, whose kernel forwards it on.
+    /// Uplinks are for IPv4 alone.
     ///
     /// A packet from the uplink's own kernel is refused: the kernel has no route, and would send it back until its TTL
     /// is used up.
     fn forward_outside(&mut self, now: Instant, packet: Packet, origin: Origin, io: &mut Io) -> u32 {
-        let leaves = is_unicast_outside(Ipv4Addr::from(packet.meta().dst));
+        let leaves = !packet.meta().v6 && is_unicast_outside(Ipv4Addr::from(packet.meta().dst));
         if leaves && !self.config.uplink {
             return self.forward(now, packet, OUTSIDE, origin, io);
         }
@@ -149,7 +155,7 @@ impl Engine {
             }
         }
         if let Origin::Link(link) = origin {
-            let ours = self.map.edge_of(packet.meta().src) == Some(self.config.node_id);
+            let ours = self.map.source(&packet) == Some(self.config.node_id);
             if ours || self.hops.contains(&link) {
                 self.hops.retain(|&hop| !ours && hop != link);
                 if ours || (self.hops.is_empty() && !self.delivers_group_packet(&packet, member)) {
@@ -208,10 +214,33 @@ impl Engine {
             Sent::Taken => 1,
             Sent::Dropped => 0,
             Sent::TooLong(packet, mtu) => {
-                self.send_fragmentation_needed(now, packet, mtu, origin, io);
+                self.send_icmp_error(now, &packet, IcmpError::PacketTooBig(mtu), origin, io);
+                io.pool.put(packet);
                 0
             }
+            Sent::ToFragment(packet, mtu) => self.send_fragments(now, link, packet, mtu, io),
         }
+    }
+
+    /// Sends a packet over a link in fragments. Returns 1 when the link has taken any of them.
+    #[cold]
+    fn send_fragments(&mut self, now: Instant, link: LinkId, packet: Packet, mtu: u16, io: &mut Io) -> u32 {
+        let (segments, mut parts) = (packet.segments(), Vec::new());
+        if !fragment(packet, mtu, &mut io.pool, |part| parts.push(part)) {
+            self.links.refuse_fragments(link, segments);
+        }
+        let mut sent = 0;
+        for part in parts {
+            match self.links.send(now, link, part, io) {
+                Sent::Taken => sent = 1,
+                Sent::Dropped => {}
+                Sent::TooLong(part, _) | Sent::ToFragment(part, _) => {
+                    debug_assert!(false, "fragments fit");
+                    io.pool.put(part);
+                }
+            }
+        }
+        sent
     }
 
     /// Sends a copy over every link in `self.hops`; they share the buffer.
@@ -237,7 +266,7 @@ impl Engine {
         io: &mut Io,
     ) {
         let meta = *packet.meta();
-        if meta.protocol == ip::UDP && !meta.fragment {
+        if meta.protocol == ip::UDP && !meta.fragment && !meta.v6 {
             if packet.ports() == (SESSION_PORT, SESSION_PORT) {
                 match accept_datagram(&mut packet) {
                     Ok(()) => {
@@ -269,7 +298,7 @@ impl Engine {
                 }
             }
         }
-        if matches!(self.map.owner(meta.dst), Owner::User(_)) {
+        if !meta.v6 && matches!(self.map.owner(meta.dst), Owner::User(_)) {
             if self.endpoint && !meta.fragment && matches!(meta.protocol, ip::TCP | ip::ICMP) {
                 self.flows.count(now, Way::In, &packet);
                 self.receivers.delivered.count(packet.segments(), packet.wire_bytes());
@@ -311,12 +340,12 @@ impl Engine {
 
     fn flow_filter(&self, packet: &Packet, group: Option<Ipv4Addr>) -> Option<FlowFilter> {
         let (src_port, dst_port) = packet.ports();
-        let src_node = self.map.edge_of(packet.meta().src)?;
+        let src_node = self.map.source(packet)?;
         Some(FlowFilter { src_node, group, src_port, dst_port })
     }
 
     fn deliver_to_session(&mut self, now: Instant, packet: Packet, io: &mut Io) {
-        if let Some(source) = self.map.node_of(packet.meta().src) {
+        if let Some(source) = self.map.source(&packet) {
             self.sessions.handle_packet(now, source, &packet, io);
             self.flush_sessions(now, io);
         }
@@ -339,21 +368,6 @@ impl Engine {
         self.drop_packet(now, packet, origin, cause, io);
     }
 
-    fn send_fragmentation_needed(
-        &mut self,
-        now: Instant,
-        packet: Packet,
-        mtu: u16,
-        origin: Origin,
-        io: &mut Io,
-    ) {
-        let dont_fragment = packet.bytes()[6] & 0x40 != 0;
-        if dont_fragment {
-            self.send_icmp_error(now, &packet, IcmpError::FragmentationNeeded(mtu), origin, io);
-        }
-        io.pool.put(packet);
-    }
-
     fn send_icmp_error(
         &mut self,
         now: Instant,
@@ -365,8 +379,9 @@ impl Engine {
         if origin == Origin::Own {
             return;
         }
-        let from = self.config.addresses.node_addr(self.config.node_id);
-        if let Some(mut answer) = self.icmp.error_about(now, from, packet, error, &mut io.pool) {
+        let sender = (&self.config.addresses, self.config.node_id, origin == Origin::Tun);
+        let answer = self.icmp.error_about(now, sender, packet, error, &mut io.pool);
+        if let Some(mut answer) = answer {
             if answer.parse(self.config.mtu).is_ok() {
                 self.dispatch(now, answer, Origin::Own, io);
             }

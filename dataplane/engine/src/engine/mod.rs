@@ -5,6 +5,10 @@ mod commands;
 mod forward;
 mod hop;
 mod icmp;
+#[cfg(test)]
+mod ip6_tests;
+#[cfg(test)]
+mod mtu_tests;
 mod probes;
 #[cfg(test)]
 mod tests;

@@ -101,7 +101,8 @@ fn invalid_packets_are_counted_by_cause() {
     let mut engine = engine(&mut io);
     let bad = [
         (vec![], DropCause::Malformed),
-        (vec![0x60; 60], DropCause::Unsupported),
+        (vec![0x70; 60], DropCause::Unsupported),
+        (vec![0x60; 60], DropCause::Malformed),
         (vec![0x45; 19], DropCause::Malformed),
     ];
     for (bytes, cause) in bad {

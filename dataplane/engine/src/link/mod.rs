@@ -87,10 +87,6 @@ impl Link {
         }
     }
 
-    fn too_long(&self, packet: &Packet) -> bool {
-        self.spec.mtu.is_some_and(|mtu| packet.segment_len() > usize::from(mtu))
-    }
-
     /// Counts a packet that is dropped before it reaches the impairments.
     fn refuse(&mut self, now: Instant, packet: &Packet, cause: DropCause, io: &mut Io) {
         self.tx.drops.add(cause, u64::from(packet.segments()));
@@ -108,6 +104,8 @@ pub(crate) enum Sent {
     /// The packet exceeds the MTU of the link, in bytes, which is given. Counted as dropped, and returned for an ICMP
     /// error.
     TooLong(Packet, u16),
+    /// The same for a packet that is to be fragmented. Not counted.
+    ToFragment(Packet, u16),
 }
 
 /// All links of a node.
@@ -152,6 +150,13 @@ impl Links {
 
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         self.slots.get_mut(id as usize)
+    }
+
+    /// Counts a packet of a link that could not be fragmented.
+    pub(crate) fn refuse_fragments(&mut self, id: LinkId, packets: u32) {
+        if let Some(link) = self.slots.get_mut(id as usize) {
+            link.tx.drops.add(DropCause::Mtu, u64::from(packets));
+        }
     }
 
     pub(crate) fn add(
@@ -275,6 +280,10 @@ impl Links {
             io.pool.put(packet);
             return Sent::Dropped;
         };
+        let too_long = link.spec.mtu.and_then(|mtu| packet.exceeds(mtu));
+        if let Some(mtu) = too_long.filter(|_| packet.may_be_fragmented()) {
+            return Sent::ToFragment(packet, mtu);
+        }
         if link.tapped {
             io.tap(now, TapPoint::Offered(link.remote), &packet);
         }
@@ -283,9 +292,9 @@ impl Links {
             io.pool.put(packet);
             return Sent::Dropped;
         }
-        if link.too_long(&packet) {
+        if let Some(mtu) = too_long {
             link.refuse(now, &packet, DropCause::Mtu, io);
-            return Sent::TooLong(packet, link.spec.mtu.unwrap_or(0));
+            return Sent::TooLong(packet, mtu);
         }
         let Some(shaper) = &mut link.shaper else {
             link.tx.count(packet.segments(), packet.wire_bytes());

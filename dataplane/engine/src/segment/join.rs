@@ -86,10 +86,11 @@ impl Run {
     }
 }
 
-/// Whether a packet is an unfragmented, atomic datagram without IP options whose checksum is partial.
+/// Whether a packet is an unfragmented, atomic IPv4 datagram without options whose checksum is partial.
 fn is_joinable(packet: &Packet) -> bool {
     let (meta, vnet, bytes) = (packet.meta(), packet.vnet(), packet.bytes());
     meta.protocol == ip::UDP
+        && !meta.v6
         && usize::from(meta.ihl) == ip::HEADER
         && vnet.needs_checksum()
         && !vnet.is_super()

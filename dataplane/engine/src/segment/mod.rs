@@ -4,23 +4,25 @@
 //! Documentation/networking/segmentation-offloads.rst): lengths, IP identification, TCP sequence number, flags of the
 //! first or the last segment only, and checksums.
 
+mod fragment;
 mod join;
 mod wire_form;
 
+pub(crate) use self::fragment::fragment;
 pub use self::join::Run;
 pub use self::wire_form::append_segment;
 
 use crate::packet::{Packet, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::pool::Pool;
 use crate::vnet::{self, VnetHeader};
-use crate::wire::{checksum, ip};
+use crate::wire::{checksum, ip, ip6};
 use crate::{PROBE_PORT, SESSION_PORT};
 
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;
 /// Offset of the flags in the TCP header (RFC 9293, section 3.1).
 const TCP_FLAGS: usize = 13;
-/// Offset of the checksum in the ICMP header (RFC 792).
+/// Offset of the checksum in the ICMP header (RFC 792, RFC 4443).
 const ICMP_CHECKSUM: usize = 2;
 /// Offset of the length in the UDP header (RFC 768).
 const UDP_LENGTH: usize = 4;
@@ -145,8 +147,7 @@ pub(crate) fn has_good_checksum(packet: &Packet) -> bool {
     if packet.vnet() != VnetHeader::default() || bytes[ihl + UDP_CHECKSUM..][..2] == [0, 0] {
         return true;
     }
-    let meta = packet.meta();
-    let pseudo = checksum::pseudo_header(meta.src, meta.dst, ip::UDP, (bytes.len() - ihl) as u16);
+    let pseudo = checksum::pseudo_header_of(bytes, ip::UDP, (bytes.len() - ihl) as u16);
     checksum::finish(checksum::sum(&bytes[ihl..], pseudo)) == 0
 }
 
@@ -154,7 +155,7 @@ pub(crate) fn has_good_checksum(packet: &Packet) -> bool {
 const fn checksum_offset(protocol: u8) -> usize {
     match protocol {
         ip::TCP => TCP_CHECKSUM,
-        ip::ICMP => ICMP_CHECKSUM,
+        ip::ICMP | ip6::ICMP => ICMP_CHECKSUM,
         _ => UDP_CHECKSUM,
     }
 }
@@ -177,6 +178,10 @@ fn run_vnet(vnet: VnetHeader, first: u32, count: u32) -> VnetHeader {
 }
 
 fn patch_ip(header: &mut [u8], first: u32, len: usize) {
+    if ip::is_v6(header) {
+        header[4..6].copy_from_slice(&((len - ip6::HEADER) as u16).to_be_bytes());
+        return;
+    }
     header[2..4].copy_from_slice(&(len as u16).to_be_bytes());
     let id = u16::from_be_bytes([header[4], header[5]]).wrapping_add(first as u16);
     header[4..6].copy_from_slice(&id.to_be_bytes());
@@ -206,8 +211,7 @@ fn patch_checksum(packet: &mut [u8], ihl: usize, protocol: u8, partial: bool) {
     if protocol == ip::UDP && !partial && packet[offset..offset + 2] == [0, 0] {
         return;
     }
-    let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
-    let pseudo = checksum::pseudo_header(word(12), word(16), protocol, (packet.len() - ihl) as u16);
+    let pseudo = checksum::pseudo_header_of(packet, protocol, (packet.len() - ihl) as u16);
     let value = if partial {
         checksum::fold(pseudo)
     } else {

@@ -3,12 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::vnet::{F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_UDP_L4};
+use crate::vnet::{F_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4};
 
 /// A super-packet as the kernel of an application sends it.
 #[derive(Debug, Clone)]
 struct Super {
+    v6: bool,
     tcp: bool,
+    /// Words of IPv4 options, or units of 8 bytes of IPv6 destination options.
     ip_options: usize,
     tcp_options: usize,
     id: u16,
@@ -23,7 +25,51 @@ struct Super {
 
 impl Super {
     fn ihl(&self) -> usize {
-        20 + 4 * self.ip_options
+        if self.v6 {
+            40 + 8 * self.ip_options
+        } else {
+            20 + 4 * self.ip_options
+        }
+    }
+
+    fn protocol(&self) -> u8 {
+        if self.tcp {
+            6
+        } else {
+            17
+        }
+    }
+
+    /// The addresses as they are in the header.
+    fn addresses(&self) -> Vec<u8> {
+        let of = |address: u32| address.to_be_bytes().repeat(if self.v6 { 4 } else { 1 });
+        [of(self.src), of(self.dst)].concat()
+    }
+
+    fn write_header(&self, b: &mut [u8], id: u16) {
+        let (len, ihl) = (b.len(), self.ihl());
+        if self.v6 {
+            b[..4].copy_from_slice(&[0x60, 0, 0, 0]);
+            b[4..6].copy_from_slice(&((len - 40) as u16).to_be_bytes());
+            b[6] = if self.ip_options > 0 { 60 } else { self.protocol() };
+            b[7] = 64;
+            b[8..40].copy_from_slice(&self.addresses());
+            if self.ip_options > 0 {
+                b[40..42].copy_from_slice(&[self.protocol(), self.ip_options as u8 - 1]);
+            }
+            return;
+        }
+        b[0] = 0x40 | (ihl / 4) as u8;
+        b[1] = 0;
+        b[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        b[4..6].copy_from_slice(&id.to_be_bytes());
+        b[6..8].copy_from_slice(&[0x40, 0]);
+        b[8] = 64;
+        b[9] = self.protocol();
+        b[10..12].fill(0);
+        b[12..20].copy_from_slice(&self.addresses());
+        let sum = slow_checksum(&b[..ihl]);
+        b[10..12].copy_from_slice(&sum.to_be_bytes());
     }
 
     fn header(&self) -> usize {
@@ -36,18 +82,7 @@ impl Super {
         let mut b = vec![1u8; self.header()];
         b.extend_from_slice(payload);
         let len = b.len();
-        b[0] = 0x40 | (ihl / 4) as u8;
-        b[1] = 0;
-        b[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-        b[4..6].copy_from_slice(&id.to_be_bytes());
-        b[6..8].copy_from_slice(&[0x40, 0]);
-        b[8] = 64;
-        b[9] = if self.tcp { 6 } else { 17 };
-        b[10..12].fill(0);
-        b[12..16].copy_from_slice(&self.src.to_be_bytes());
-        b[16..20].copy_from_slice(&self.dst.to_be_bytes());
-        let sum = slow_checksum(&b[..ihl]);
-        b[10..12].copy_from_slice(&sum.to_be_bytes());
+        self.write_header(&mut b, id);
         let t = ihl;
         b[t..t + 4].copy_from_slice(&[0x9c, 0x40, 0xc3, 0x50]);
         let at = if self.tcp {
@@ -60,10 +95,8 @@ impl Super {
             t + 6
         };
         b[at..at + 2].fill(0);
-        let mut region = Vec::new();
-        region.extend_from_slice(&self.src.to_be_bytes());
-        region.extend_from_slice(&self.dst.to_be_bytes());
-        region.extend_from_slice(&[0, if self.tcp { 6 } else { 17 }]);
+        let mut region = self.addresses();
+        region.extend_from_slice(&[0, self.protocol()]);
         region.extend_from_slice(&((len - t) as u16).to_be_bytes());
         let value = if whole {
             region.extend_from_slice(&b[t..]);
@@ -81,7 +114,10 @@ impl Super {
     fn vnet(&self) -> VnetHeader {
         VnetHeader {
             flags: F_NEEDS_CSUM,
-            gso_type: if self.tcp { GSO_TCPV4 | if self.ecn { GSO_ECN } else { 0 } } else { GSO_UDP_L4 },
+            gso_type: match (self.tcp, self.v6) {
+                (true, v6) => (if v6 { GSO_TCPV6 } else { GSO_TCPV4 }) | if self.ecn { GSO_ECN } else { 0 },
+                (false, _) => GSO_UDP_L4,
+            },
             hdr_len: self.header() as u16,
             gso_size: self.gso,
             csum_start: self.ihl() as u16,
@@ -125,7 +161,8 @@ fn slow_checksum(bytes: &[u8]) -> u16 {
 }
 
 fn supers() -> impl Strategy<Value = Super> {
-    let shape = (any::<bool>(), 0usize..=10, 0usize..=10, any::<u16>(), any::<u32>(), any::<u8>());
+    let versions = (any::<bool>(), any::<bool>());
+    let shape = (versions, 0usize..=10, 0usize..=10, any::<u16>(), any::<u32>(), any::<u8>());
     let load = (
         // A packet has at most 8192 segments, of one byte at the least.
         proptest::collection::vec(any::<u8>(), 1..=8192),
@@ -135,7 +172,8 @@ fn supers() -> impl Strategy<Value = Super> {
         any::<u32>(),
     );
     (shape, load).prop_map(
-        |((tcp, ip_options, tcp_options, id, seq, flags), (payload, gso, ecn, src, dst))| Super {
+        |(((tcp, v6), ip_options, tcp_options, id, seq, flags), (payload, gso, ecn, src, dst))| Super {
+            v6,
             tcp,
             ip_options,
             tcp_options,
@@ -216,6 +254,7 @@ fn datagram(pool: &mut Pool, id: u16, payload: &[u8]) -> Packet {
 
 fn plain_udp() -> Super {
     Super {
+        v6: false,
         tcp: false,
         ip_options: 0,
         tcp_options: 0,

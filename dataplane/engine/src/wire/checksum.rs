@@ -34,6 +34,13 @@ pub fn pseudo_header(src: u32, dst: u32, protocol: u8, transport_len: u16) -> u3
     halves(src) + halves(dst) + u32::from(protocol) + u32::from(transport_len)
 }
 
+/// The sum of the pseudo-header of a packet of either version with a valid header: RFC 8200, section 8.1, for IPv6.
+#[must_use]
+pub(crate) fn pseudo_header_of(packet: &[u8], protocol: u8, transport_len: u16) -> u32 {
+    let addresses = if super::ip::is_v6(packet) { &packet[8..40] } else { &packet[12..20] };
+    sum(addresses, u32::from(protocol) + u32::from(transport_len))
+}
+
 /// The new checksum after one 16-bit word changed from `old` to `new` (RFC 1624, eqn 3).
 #[must_use]
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {

@@ -1,6 +1,7 @@
-//! The IPv4 header (RFC 791).
+//! The IPv4 header (RFC 791), and what both versions have.
 
-use super::{checksum, PacketError};
+use super::header::{IpHeader, OUR_TTL};
+use super::{checksum, ip6, PacketError};
 
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
@@ -12,27 +13,16 @@ pub(crate) const HEADER: usize = 20;
 pub(crate) const TOS: usize = 1;
 /// Both bits of the ECN field.
 pub(crate) const CONGESTION_EXPERIENCED: u8 = 3;
-/// Time to live of packets that the engine creates: the maximum, for paths in large rings.
-const OUR_TTL: u8 = 255;
 
-/// The fields that forwarding needs.
-pub(crate) struct Ipv4 {
-    pub src: u32,
-    pub dst: u32,
-    pub header_len: u8,
-    pub total_len: u16,
-    pub protocol: u8,
-    pub ttl: u8,
-    pub fragment: bool,
-}
-
-/// Reads the header. Fails when the packet is not IPv4 or its lengths contradict each other.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Ipv4, PacketError> {
+/// Reads the header of either version. Fails when the packet is neither or its lengths contradict each other.
+pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, PacketError> {
     let Some(&first) = bytes.first() else {
         return Err(PacketError::Malformed);
     };
-    if first >> 4 != 4 {
-        return Err(PacketError::NotIpv4);
+    match first >> 4 {
+        4 => {}
+        6 => return ip6::parse(bytes),
+        _ => return Err(PacketError::NotIp),
     }
     let Some(head) = bytes.first_chunk::<HEADER>() else {
         return Err(PacketError::Malformed);
@@ -42,7 +32,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Ipv4, PacketError> {
     if header_len < HEADER || usize::from(total_len) < header_len || usize::from(total_len) > bytes.len() {
         return Err(PacketError::Malformed);
     }
-    Ok(Ipv4 {
+    Ok(IpHeader {
         src: u32::from_be_bytes([head[12], head[13], head[14], head[15]]),
         dst: u32::from_be_bytes([head[16], head[17], head[18], head[19]]),
         header_len: header_len as u8,
@@ -50,6 +40,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Ipv4, PacketError> {
         protocol: head[9],
         ttl: head[8],
         fragment: u16::from_be_bytes([head[6], head[7]]) & 0x3fff != 0,
+        v6: false,
     })
 }
 
@@ -72,8 +63,35 @@ pub(crate) fn write_checksum(header: &mut [u8]) {
     header[10..12].copy_from_slice(&value.to_be_bytes());
 }
 
-/// Reduces the TTL by `spent` and updates the checksum (RFC 1624).
+/// Whether the header is one of IPv6.
+pub(crate) const fn is_v6(header: &[u8]) -> bool {
+    header[0] >> 4 == 6
+}
+
+/// The two bits of the ECN field (RFC 3168), of either version.
+pub(crate) fn ecn(header: &[u8]) -> u8 {
+    if is_v6(header) {
+        ip6::ecn(header)
+    } else {
+        header[TOS] & CONGESTION_EXPERIENCED
+    }
+}
+
+/// The differentiated services code point (RFC 2474), of either version.
+pub(crate) fn dscp(header: &[u8]) -> u8 {
+    if is_v6(header) {
+        ip6::dscp(header)
+    } else {
+        header[TOS] >> 2
+    }
+}
+
+/// Reduces the TTL by `spent` and updates the checksum (RFC 1624), or the hop limit of IPv6, which has none.
 pub(crate) fn reduce_ttl(header: &mut [u8], spent: u8) {
+    if is_v6(header) {
+        header[ip6::HOP_LIMIT] = header[ip6::HOP_LIMIT].saturating_sub(spent);
+        return;
+    }
     let old = u16::from_be_bytes([header[8], header[9]]);
     header[8] = header[8].saturating_sub(spent);
     let new = u16::from_be_bytes([header[8], header[9]]);
@@ -83,6 +101,9 @@ pub(crate) fn reduce_ttl(header: &mut [u8], spent: u8) {
 
 /// Sets the ECN field to "congestion experienced" and updates the checksum (RFC 1624).
 pub(crate) fn mark_congestion(header: &mut [u8]) {
+    if is_v6(header) {
+        return ip6::mark_congestion(header);
+    }
     let old = u16::from_be_bytes([header[0], header[TOS]]);
     header[TOS] |= CONGESTION_EXPERIENCED;
     let new = u16::from_be_bytes([header[0], header[TOS]]);

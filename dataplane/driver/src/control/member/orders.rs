@@ -16,6 +16,7 @@ impl Member {
             },
             multicast_base: address(&settings.multicast_pool_base)?,
             multicast_mask: address(&settings.multicast_pool_mask)?,
+            base_addr6: None,
         };
         Ok(vec![Step {
             ticket: self.ticket(Subject::Settings),

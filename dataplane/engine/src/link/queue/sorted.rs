@@ -156,14 +156,13 @@ impl Sorted {
     }
 
     fn key(&self, packet: &Packet) -> u32 {
-        let meta = packet.meta();
         match self.settings.by {
             ClassKey::Flow => (packet.flow_hash() >> 32) as u32,
             ClassKey::DstPort => u32::from(packet.ports().1),
             ClassKey::SrcPort => u32::from(packet.ports().0),
-            ClassKey::Source => self.map.number_of(meta.src),
-            ClassKey::Destination => self.map.number_of(meta.dst),
-            ClassKey::Dscp => u32::from(packet.bytes()[crate::wire::ip::TOS] >> 2),
+            ClassKey::Source => self.map.source(packet).unwrap_or(0),
+            ClassKey::Destination => self.map.number_of_destination(packet),
+            ClassKey::Dscp => u32::from(packet.dscp()),
         }
     }
 }
