@@ -57,11 +57,13 @@ class UplinkKind(Kind):
         one = [
             {
                 "type": "object",
-                "properties": {key: {"type": "string", "pattern": f"^{pattern.pattern}$"}},
+                "properties": {
+                    key: {"type": "string", "pattern": f"^{pattern.pattern}$", "description": meaning}
+                },
                 "required": [key],
                 "additionalProperties": False,
             }
-            for key, (pattern, _) in _NAMES.items()
+            for key, (pattern, meaning) in _NAMES.items()
         ]
         return {"anyOf": [{"type": "boolean"}, *one]}
 
