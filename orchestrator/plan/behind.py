@@ -20,8 +20,8 @@ def forwarding(node: Node) -> dict[str, str]:
 def uplink_of(topology: Topology, node: Node) -> str:
     """Return where a node's packets to the outside go: `none`, `here` or `elsewhere`.
 
-    An external node's interface is in a network that is not the lab's, perhaps the machine's own: all packets to
-    the outside from there, those of the uplink itself included, would go through the lab.
+    An external node's interface is in a network that is not the lab's, perhaps the machine's own: all packets
+    to the outside from there, those of the uplink itself included, would go through the lab.
     """
     if node.external:
         return "none"
