@@ -191,7 +191,7 @@ def tool(command: str, package: str, path: str | None = None) -> Finding:
 
 def redirection() -> Finding:
     """Whether programs of nodes in max mode can enter without SOCKS5."""
-    path = shutil.which("nft")
+    path = shutil.which("nft", path=SYSTEM_PATH)
     if path:
         return Finding("nft", "ok", path)
     detail = "is not installed: max mode works by SOCKS5 alone"

@@ -1,5 +1,7 @@
 //! Redirect the TCP flows that programs of a node start to the node's listener, with a packet filter in its namespace.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::process::{Command, Stdio};
@@ -32,10 +34,18 @@ pub fn redirect(
     entered.map_err(|error| error.to_string()).and(outcome)
 }
 
+/// Where programs are looked for: `nft` is where only root's PATH leads on some systems.
+fn search_path(own: Option<OsString>) -> OsString {
+    let mut path = own.unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+    path
+}
+
 fn run(rules: &str) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("nft cannot be run: {error}");
     let mut child = Command::new("nft")
         .args(["-f", "-"])
+        .env("PATH", search_path(env::var_os("PATH")))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -52,4 +62,17 @@ fn run(rules: &str) -> Result<(), String> {
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().next().unwrap_or("it failed without a message");
     Err(format!("nft: {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folders_of_root_are_searched_behind_those_of_the_user() {
+        let found = search_path(Some("/home/ada/bin:/usr/bin".into()));
+        let folders: Vec<_> = env::split_paths(&found).collect();
+        assert_eq!(folders.first(), Some(&"/home/ada/bin".into()));
+        assert!(folders.contains(&"/usr/sbin".into()));
+    }
 }

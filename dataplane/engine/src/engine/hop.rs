@@ -22,6 +22,8 @@ impl Engine {
             HopTarget::Address(address) => match self.map.owner(address.into()) {
                 Owner::Node(node) | Owner::Behind(node) => node,
                 Owner::Nobody if is_unicast_outside(address) => OUTSIDE,
+                // As for packets: beyond the nodes that exist, the user-space range is outside.
+                Owner::User(node) if !self.routes.knows(node) && is_unicast_outside(address) => OUTSIDE,
                 _ => return Err(CommandError::UnknownAddress(address)),
             },
         };

@@ -1,6 +1,7 @@
 //! Test packets to addresses outside of the lab.
 
 use super::*;
+use crate::{CommandError, CommandOutput, HopTarget};
 
 const SERVER: [u8; 4] = [203, 0, 113, 9];
 
@@ -72,5 +73,24 @@ fn a_relay_counts_one_hop_of_packets_to_the_outside_whatever_their_address_looks
         let relayed = io.transmits.first().map(|(_, packet)| packet).or(io.tun.first()).expect("forwarded");
         // The kernel of the uplink counts the hop of that node.
         assert_eq!(relayed.hops(), u16::from(!uplink), "uplink {uplink}, {dst:?}");
+    }
+}
+
+#[test]
+fn flows_that_are_not_packets_leave_the_lab_where_packets_do() {
+    let mut io = Io::new(Pool::standalone());
+    for (uplink, hop) in [(false, (0, Some(2))), (true, (1, None))] {
+        let mut engine = node(&mut io, uplink, vec![2, 0, 2, 2]);
+        let mut find = |address: [u8; 4]| {
+            let target = HopTarget::Address(address.into());
+            engine.handle_command(Instant::ZERO, Command::FindHop { src: 1, target, flow: 7 }, &mut io)
+        };
+        for outside in [SERVER, [192, 168, 0, 200]] {
+            let found = find(outside).expect("a next hop");
+            assert!(matches!(found, CommandOutput::Hop { exit, next } if (exit, next) == hop), "{found:?}");
+        }
+        for never in [[192, 168, 0, 3], [169, 254, 169, 254], [127, 0, 0, 1]] {
+            assert!(matches!(find(never), Err(CommandError::UnknownAddress(_))), "{never:?}");
+        }
     }
 }
