@@ -50,7 +50,7 @@ minimise() {
     done
 }
 
-targets=(control stream packets sessions ring)
+targets=(control stream packets sessions ring max)
 if [ $# -ge 2 ]; then
     fuzz run "$1" "$2" -- "${limits[@]}"
     exit

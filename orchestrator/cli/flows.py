@@ -1,4 +1,4 @@
-"""Commands on user-space flows: `flow add`, `list`, `wait`, `stop` and `del`; `routes` adds those on pins."""
+"""Commands on flows: user-space ones and, as `flow max`, those of max mode; `routes` adds those on pins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.cli.common import LabOption, Output, OutputOption, emit, notif
 from orchestrator.cli.routes import register_pins
 
 if TYPE_CHECKING:
-    from orchestrator.protocol.messages import FlowStatus
+    from orchestrator.protocol.messages import FlowStatus, MaxFlowStatus
 
 MANY = 100
 """Flows that a table has; JSON has all."""
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     )
     flow.command()(add)
     flow.command("list")(list_)
+    flow.command("max")(max_)
     flow.command()(wait)
     flow.command()(stop)
     flow.command("del")(delete)
@@ -96,6 +97,36 @@ def list_(
     from orchestrator.lab import Lab
 
     _show(Lab.attach(lab).flows.list(*(_numbers(ids) or ()), open_only=running), output)
+
+
+def max_(
+    running: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="How many, the latest.")] = MANY,
+    lab: LabOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """List the TCP flows that nodes in max mode carry, the latest first, with their routes and bytes."""
+    from orchestrator.lab import Lab
+
+    found = Lab.attach(lab).flows.list_max(open_only=running, limit=limit)
+    if output is Output.json:
+        emit([{**asdict(flow), "seconds": flow.seconds} for flow in found])
+    elif found:
+        columns = (
+            "node",
+            "entry",
+            "client",
+            "destination",
+            "route",
+            "state",
+            "out",
+            "in",
+            "seconds",
+            "reason",
+        )
+        table(columns, [_max_cells(flow) for flow in found])
+    else:
+        notify("no flows in max mode")
 
 
 def wait(
@@ -208,6 +239,21 @@ def _cells(flow: FlowStatus) -> tuple[str, ...]:
         str(flow.bytes),
         "" if seconds is None else f"{seconds:.3f}",
         "" if speed is None else f"{speed / 1e6:.3g} Mbit",
+        flow.reason,
+    )
+
+
+def _max_cells(flow: MaxFlowStatus) -> tuple[str, ...]:
+    return (
+        str(flow.node),
+        flow.entry,
+        flow.client,
+        flow.destination,
+        "-".join(map(str, flow.route)),
+        flow.state,
+        str(flow.bytes_out),
+        str(flow.bytes_in),
+        "" if flow.seconds is None else f"{flow.seconds:.3f}",
         flow.reason,
     )
 

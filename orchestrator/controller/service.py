@@ -14,6 +14,7 @@ from orchestrator.controller.core import Core, Session
 from orchestrator.controller.events import EventLog
 from orchestrator.controller.flow_requests import FlowRequests
 from orchestrator.controller.lab_changes import LabChanges
+from orchestrator.controller.max_flows import MaxFlows
 from orchestrator.controller.node_handler import NodeHandler
 from orchestrator.controller.operator_handler import OperatorHandler
 from orchestrator.controller.probes import Probes
@@ -142,10 +143,11 @@ class Controller:
         """Let handlers take what is said about user-space flows."""
         self.flows = UserFlows(self.core)
         requests = FlowRequests(self.core, self.flows, self._has_role)
+        max_flows = MaxFlows(self.core)
         self.core.on_run_over.append(requests.run_over)
-        self.nodes.handlers |= self.flows.reports
+        self.nodes.handlers |= self.flows.reports | max_flows.reports
         self.agents.handlers |= requests.of_agents
-        self.operators.handlers |= requests.of_operators
+        self.operators.handlers |= requests.of_operators | max_flows.of_operators
         self.operators.handlers |= LabChanges(self.core, self.flows, self.agents).handlers
 
     def _has_role(self, run_id: str, node: int) -> bool:

@@ -186,6 +186,15 @@ def tool(command: str, package: str, path: str | None = None) -> Finding:
     return Finding(command, "problem", "is not installed", f"`sudo apt-get install {package}`")
 
 
+def redirection() -> Finding:
+    """Whether programs of nodes in max mode can enter without SOCKS5."""
+    path = shutil.which("nft")
+    if path:
+        return Finding("nft", "ok", path)
+    detail = "is not installed: max mode works by SOCKS5 alone"
+    return Finding("nft", "warning", detail, "`sudo apt-get install nftables`")
+
+
 def postgres_binaries() -> Finding:
     """Whether the embedded Postgres is installed."""
     from orchestrator.store.embedded import find_binaries

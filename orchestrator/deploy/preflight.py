@@ -56,6 +56,7 @@ def examine(backend: Backend, nodes: int = 1, processes: int = 1, home: Home | N
         host_checks.lab_size(nodes),
         host_checks.namespace_limit(nodes),
         host_checks.tool("nsenter", "util-linux"),
+        host_checks.redirection(),
         host_checks.postgres_binaries(),
         host_checks.memory(backend, nodes, processes),
         host_checks.open_files(-(-nodes // max(1, processes))),

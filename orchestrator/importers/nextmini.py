@@ -156,7 +156,8 @@ def _controller(path: str, data: Mapping[str, Any], draft: _Draft) -> None:
     for entry in _tables(path, data, "nodes", draft):
         if entry.get("operating_mode", "normal") != "normal":
             draft.notes.append(
-                f"{path}: operating_mode `max` of node {entry.get('node_id')} is not built yet"
+                f"{path}: operating_mode `max` of node {entry.get('node_id')} is left out; write it under"
+                " `nodes`"
             )
     if flows := _list(path, data, "flows", draft):
         draft.notes.append(f"{path}: {len(flows)} flows; the controller starts none yet, use a scenario")

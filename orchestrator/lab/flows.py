@@ -19,6 +19,9 @@ from orchestrator.protocol.messages import (
     FlowRequest,
     FlowStatus,
     GetFlows,
+    GetMaxFlows,
+    MaxFlowList,
+    MaxFlowStatus,
     StartFlows,
     WaitFlows,
 )
@@ -93,6 +96,14 @@ class AsyncFlows:
                 if not reply.more or not reply.flows:
                     return found
 
+    async def list_max(self, *, open_only: bool = False, limit: int = 1_000) -> Sequence[MaxFlowStatus]:
+        """Return the flows that nodes in max mode carry, the latest first; at most 10,000."""
+        async with operator(self.directory, self.state) as connection:
+            request = GetMaxFlows(open_only, limit)
+            reply = await connection.connection.request(request, within=ANSWER_S)
+            assert isinstance(reply, MaxFlowList), "the controller answers a request with its reply"
+            return reply.flows
+
     async def wait(
         self,
         *ids: int,
@@ -163,6 +174,10 @@ class Flows:
     def list(self, *ids: int, open_only: bool = False) -> Sequence[FlowStatus]:
         """Return flows: `.id`, `.state`, `.bytes`, `.seconds`, `.reason`; see `AsyncFlows.list`."""
         return loop_thread.call(self._inner.list(*ids, open_only=open_only))
+
+    def list_max(self, *, open_only: bool = False, limit: int = 1_000) -> Sequence[MaxFlowStatus]:
+        """Return the flows of nodes in max mode: `.route`, `.state`, `.bytes_in`, `.reason`."""
+        return loop_thread.call(self._inner.list_max(open_only=open_only, limit=limit))
 
     def wait(self, *ids: int, timeout: float = WAIT_S) -> Sequence[FlowStatus]:
         """Wait until flows have ended; return what became of them."""

@@ -112,6 +112,9 @@ class NodePlan:
     protocol: str
     link_directory: str
     operating_mode: str
+    max_server_port: int
+    socks5_username: str
+    socks5_password: str = field(repr=False)
     ttl_mode: str
     user_space_client_port: int
     user_space_server_port: int

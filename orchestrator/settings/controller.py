@@ -265,7 +265,7 @@ _KEYS: dict[str, Field] = {
                     "name": Field(Text(), required=True),
                     "labels": Field(MapOf(".+", "a label", Text(), "labels")),
                     "external": Field(Boolean()),
-                    "operating_mode": Field(Choice("normal", later={"max": "flows spliced at relays"})),
+                    "operating_mode": Field(Choice("normal", "max")),
                     "mtu": Field(Integer(576, PORT_MOST)),
                     "uplink": Field(Boolean()),
                     "public_network_addr": Field(Text()),

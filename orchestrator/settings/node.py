@@ -64,6 +64,9 @@ class NodeSettings:
     protocol: str = "auto"
     link_directory: str = ""
     operating_mode: str = "normal"
+    max_server_port: int = 8_081
+    socks5_username: str = ""
+    socks5_password: str = field(default="", repr=False)
     ttl_mode: str = "uniform"
     user_space_client_port: int = 45_535
     user_space_server_port: int = 8_888
@@ -112,8 +115,11 @@ _KEYS = {
     ),
     "link_directory": Field(Text(), "the folder for the unix sockets of a lab's processes; none without it"),
     "operating_mode": Field(
-        Choice("normal", later={"max": "flows spliced at relays"}), "how packets are forwarded"
+        Choice("normal", "max"), "whether TCP is carried as packets, or spliced at every node (`max`)"
     ),
+    "max_server_port": Field(_PORT, "the port of the SOCKS5 listener of a node in max mode"),
+    "socks5_username": Field(Text(), "what SOCKS5 clients must give; nothing if empty"),
+    "socks5_password": Field(Text(), "the password of that user"),
     "ttl_mode": Field(
         Choice("uniform", "pipe"), "whether relays take from the TTL (`uniform`) or leave it (`pipe`)"
     ),

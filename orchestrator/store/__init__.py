@@ -6,6 +6,7 @@
     runs       SQL for runs and results
     flows      SQL for user-space flows
     probes     SQL for probes of links
+    max_flows  SQL for flows of nodes in max mode
     history    SQL for events, measurements and flows
     writer     writes in order, in batches, and through an outage
     migrate    numbered files under an advisory lock
@@ -20,6 +21,7 @@ from __future__ import annotations
 from orchestrator.store.errors import RowRefused, SchemaTooNew, StoreUnavailable
 from orchestrator.store.flows import FlowChange, FlowRow, NewFlow
 from orchestrator.store.link_specs import preload
+from orchestrator.store.max_flows import MaxFlowRow
 from orchestrator.store.probes import ProbeRow
 from orchestrator.store.rows import (
     EventRow,
@@ -46,6 +48,7 @@ __all__ = [
     "GroupRow",
     "LabRow",
     "LinkRow",
+    "MaxFlowRow",
     "NewFlow",
     "NodeRow",
     "PinRow",

@@ -12,11 +12,12 @@ from orchestrator import log
 from orchestrator.backoff import Backoff
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import StoreUnavailable
-from orchestrator.store import flows, history, lab, probes, runs
+from orchestrator.store import flows, history, lab, max_flows, probes, runs
 from orchestrator.store.errors import RowRefused
 from orchestrator.store.flows import FlowChange, FlowRow, FlowTables, NewFlow
 from orchestrator.store.history import HistoryTables
 from orchestrator.store.lab import LabTables
+from orchestrator.store.max_flows import MaxFlowRow, MaxFlowTables
 from orchestrator.store.migrate import migrate
 from orchestrator.store.pins import read_pins
 from orchestrator.store.probes import ProbeRow, ProbeTables
@@ -73,6 +74,7 @@ class Store:
     flows: FlowTables
     probes: ProbeTables
     history: HistoryTables
+    max_flows: MaxFlowTables
 
     # Opening and closing.
 
@@ -215,6 +217,11 @@ class Store:
         async with self._checked() as connection:
             return await probes.insert(connection, src, dst, probe_bytes, time_ms, below=below)
 
+    async def read_max_flows(self, limit: int, *, running: bool) -> list[MaxFlowRow]:
+        """Read flows in max mode, the latest first; those that have not ended, if asked."""
+        async with self._connection() as connection:
+            return await max_flows.read_max_flows(connection, limit, running=running)
+
     async def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
         """Read events after a number, oldest first."""
         async with self._connection() as connection:
@@ -308,6 +315,7 @@ class Store:
             FlowTables(self._writer),
         )
         self.probes = ProbeTables(self._writer)
+        self.max_flows = MaxFlowTables(self._writer)
         self._writer.start()
 
     @contextlib.asynccontextmanager

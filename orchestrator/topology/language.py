@@ -76,6 +76,18 @@ _LOSSLESS = Table(
     later={"fec": "forward error correction", "fec_enabled": "forward error correction"},
 )
 
+_SOCKS5 = Table(
+    "socks5",
+    {
+        "port": Field(Integer(1, 65_535, "a port"), "where it listens in the node", default=8_081),
+        "username": Field(
+            Text(r"[!-~]{1,255}", "1 to 255 printable characters"),
+            "what clients must give, with `password`; other nodes may enter as well then",
+        ),
+        "password": Field(Text(r"[!-~]{1,255}", "1 to 255 printable characters"), "see `username`"),
+    },
+)
+
 _LABELS = MapOf(
     _LABEL_KEY,
     "a label's name (letters, digits, `_`, `.`, `-`)",
@@ -99,10 +111,11 @@ _NODE_BASE: Mapping[str, Field] = {
     ),
     "num_tun_queues": Field(Integer(1, 256), "queues of the TUN interface", default=1),
     "operating_mode": Field(
-        Choice("normal", later={"max": "flows that end at the edge and are spliced at relays"}),
-        "how the node forwards",
+        Choice("normal", "max"),
+        "how TCP is carried: as packets, or `max`, spliced at every node of its route",
         default="normal",
     ),
+    "socks5": Field(_SOCKS5, "the SOCKS5 listener of a node with `operating_mode: max`"),
     "channel_capacity": Field(Integer(1, 16_777_216), "messages kept for a Python receiver", default=1_000),
     "channel_backpressure": Field(
         Boolean(), "whether a full Python receiver grows, up to 32 MB, instead of losing", default=False

@@ -61,7 +61,10 @@ class Node:
         mtu: Largest packet of its TUN interface, in bytes.
         offload: `auto` carries super-packets where the kernel can; `off` never does.
         num_tun_queues: Queues of the TUN interface.
-        operating_mode: How it forwards; only `normal` so far.
+        operating_mode: How it carries TCP: `normal` as packets, `max` spliced.
+        max_server_port: Port of its SOCKS5 listener in mode `max`.
+        socks5_username: What SOCKS5 clients must give; empty without a password.
+        socks5_password: See `socks5_username`.
         channel_capacity: Messages kept for a Python receiver.
         channel_backpressure: Whether a full receiver grows, up to 32 MB, instead of losing.
         ready_grace_ms: How long a lossless sender waits for its receivers to be ready.
@@ -81,6 +84,9 @@ class Node:
     offload: str = "auto"
     num_tun_queues: int = 1
     operating_mode: str = "normal"
+    max_server_port: int = 8_081
+    socks5_username: str = ""
+    socks5_password: str = field(default="", repr=False)
     channel_capacity: int = 1_000
     channel_backpressure: bool = False
     ready_grace_ms: int = 10_000

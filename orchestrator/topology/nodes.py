@@ -146,7 +146,8 @@ def build_nodes(root: Read, shape: Shape, groups: list[Group], problems: Problem
             base["prefixes"] = prefixes[number]
         if uplink := stated.get(str(number), {}).get("uplink"):
             base["uplink"] = uplink
-        nodes[number] = _node(number, names.get(number, f"node-{number}"), _laid_over(base, layers))
+        nodes[number] = node = _node(number, names.get(number, f"node-{number}"), _laid_over(base, layers))
+        _check_socks5(node, root, problems)
     check_uplinks(stated, nodes, problems)
     return nodes
 
@@ -332,16 +333,35 @@ def _check_names(stated: Mapping[str, Read], problems: Problems) -> dict[int, st
     return names
 
 
+def _check_socks5(node: Node, root: Read, problems: Problems) -> None:
+    """Note a user name without a password, and the reverse."""
+    if bool(node.socks5_username) == bool(node.socks5_password):
+        return
+    there, missing = ("username", "password") if node.socks5_username else ("password", "username")
+    value: Value = root["@"]
+    problems.add(
+        f"`socks5` of {node.name} has a {there} and no {missing}",
+        "socks5",
+        value.place_of("nodes" if value.get("nodes") else "defaults"),
+        expected="both, or neither",
+        hint=f"add `{missing}`",
+    )
+
+
 def _laid_over(base: dict[str, Any], layers: list[Read]) -> dict[str, Any]:
-    """Return the layers over each other; labels, sysctls and lossless settings key by key."""
+    """Return the layers over each other; labels, sysctls, socks5 and lossless settings key by key."""
     result = dict(base)
     for layer in layers:
         for key, value in layer.items():
-            if key in ("labels", "lossless", "sysctls"):
+            if key in ("labels", "lossless", "socks5", "sysctls"):
                 result[key] = {**result.get(key, {}), **value}
             elif key not in ("@", "name", "prefixes", "uplink"):
                 result[key] = value
     return result
+
+
+SOCKS5_FIELDS = {"port": "max_server_port", "username": "socks5_username", "password": "socks5_password"}
+"""The attributes of a node by the keys of its `socks5`."""
 
 
 def _node(number: int, name: str, settings: dict[str, Any]) -> Node:
@@ -360,6 +380,8 @@ def _node(number: int, name: str, settings: dict[str, Any]) -> Node:
         settings["start_timeout_ms"] = waits["start_timeout"]
     if "window" in lossless:
         settings["window_bytes"] = lossless["window"].bytes
+    socks5 = settings.pop("socks5", {})
+    settings |= {name: socks5[key] for key, name in SOCKS5_FIELDS.items() if key in socks5}
     return Node(id=number, name=name, **settings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchestrator.errors import Place, Problem
+from orchestrator.topology.link_words import written
 from orchestrator.topology.model import Topology
 
 __all__ = ["find_warnings"]
@@ -25,6 +26,7 @@ def find_warnings(topology: Topology, place: Place, routes: Sequence[Place]) -> 
         *_disconnected(topology, place),
         *_one_way(topology, routes),
         *_uplinks_alone(topology, place),
+        *_skipped(topology, place),
     )
 
 
@@ -95,3 +97,26 @@ def _one_way(topology: Topology, places: Sequence[Place]) -> Iterator[Problem]:
             hint=f"with `protocol: none` node {dst} cannot answer; add `{{from: {dst}, to: {src}, …}}` "
             "unless this is meant",
         )
+
+
+def _skipped(topology: Topology, place: Place) -> Iterator[Problem]:
+    """Links whose settings TCP flows do not feel, because both of their nodes are in max mode."""
+    modes = {number: node.operating_mode for number, node in topology.nodes.items()}
+    links = [
+        (f"{link.a}-{link.b}", keys)
+        for link in topology.links
+        if modes[link.a] == modes[link.b] == "max"
+        and (keys := {**written(link.forward), **written(link.backward)})
+    ]
+    if not links:
+        return
+    shown = ", ".join(name for name, _ in links[:_SHOWN])
+    more = f" and {len(links) - _SHOWN} more" if len(links) > _SHOWN else ""
+    skipped = dict.fromkeys(key for _, keys in links for key in keys)
+    word = "links" if len(links) > 1 else "link"
+    yield Problem(
+        f"TCP flows between nodes in max mode skip {', '.join(skipped)} of {word} {shown}{more}",
+        "topology.max-mode",
+        place,
+        hint="other packets feel them; leave `operating_mode: max` out where TCP shall as well",
+    )

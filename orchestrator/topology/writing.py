@@ -15,6 +15,7 @@ from orchestrator.topology.language import LAB_NAME
 from orchestrator.topology.link_words import written
 from orchestrator.topology.loader import loads
 from orchestrator.topology.model import Flow, Link, Node, Route, Topology
+from orchestrator.topology.nodes import SOCKS5_FIELDS
 from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate, Size
 
@@ -141,6 +142,8 @@ def _node(node: Node) -> dict[str, Any]:
         words = {key: word for key, word in asdict(node.uplink).items() if word is not None}
         shown["uplink"] = words or True
     lossless: dict[str, Any] = {}
+    socks5: dict[str, Any] = {}
+    words = {attribute: word for word, attribute in SOCKS5_FIELDS.items()}
     for key in (field.name for field in fields(Node)):
         value = getattr(node, key)
         if key in _OWN_FORM or value == getattr(_NODE_DEFAULTS, key):
@@ -153,9 +156,12 @@ def _node(node: Node) -> dict[str, Any]:
             lossless["start_timeout"] = str(Duration(value * 1000))
         elif key == "window_bytes":
             lossless["window"] = str(Size(value))
+        elif key in words:
+            socks5[words[key]] = value
         else:
             shown[key] = value
-    return {**shown, "lossless": lossless} if lossless else shown
+    extra = {"socks5": socks5, "lossless": lossless}
+    return {**shown, **{key: value for key, value in extra.items() if value}}
 
 
 def _link(link: Link) -> dict[str, Any]:

@@ -39,6 +39,18 @@ def test_nodes_that_nobody_reaches() -> None:
     )
 
 
+def test_settings_of_links_that_max_mode_skips_are_named() -> None:
+    text = "topology: {type: line, n_nodes: 3}\ndefaults: {node: {operating_mode: max}}\n"
+    assert topology.loads(text).warnings == ()
+    emulated = "links:\n  - {endpoints: [1, 2], rate: 5 Mbit, backward: {loss: 1 %}}\n"
+    emulated += "  - {endpoints: [2, 3], delay: 1 ms}\n"
+    (warning,) = topology.loads(text + emulated).warnings
+    assert warning.id == "topology.max-mode"
+    assert warning.message.endswith("skip rate, loss, delay of links 1-2, 2-3")
+    mixed = "nodes: {2: {operating_mode: normal}}\n"
+    assert topology.loads(text + emulated + mixed).warnings == ()
+
+
 def test_an_uplink_that_no_other_node_has_a_route_to() -> None:
     alone = (
         "n_nodes: 2\nlinks: [{endpoints: [1, 2]}]\nrouting: {protocol: none}\nnodes: {2: {uplink: true}}\n"

@@ -94,6 +94,14 @@ TO_CONTROLLER: list[Message] = [
     m.FlowFinished(
         (m.FinishedFlow(FLOW, 1, 2, 10**12), m.FinishedFlow(FLOW, 1, 2, 0, 4, "stopped", 1_001, 2**53))
     ),
+    m.MaxFlows(
+        (
+            m.MaxFlow(2**64 - 1, "socks5", "127.0.0.1:40000", "node-4:80", 1_001),
+            m.MaxFlow(
+                7, "redirected", "10.0.0.1:40000", "10.0.0.4:80", 1, (1, 2, 4), 2**53, 2**40, 9, "reset"
+            ),
+        )
+    ),
     m.CreateGroup("weights-sync"),
     m.JoinGroup(1, 5000),
     m.LeaveGroup(1),
@@ -265,6 +273,17 @@ PYTHON: list[Message] = [
     m.StartFlows((m.FlowRequest(1, 3, 10**12, rate_bps=5_000_000, count=3, route=(1, 2, 3)),)),
     m.EndFlows((4, 2**63 - 1), True),
     m.EndFlows(remove=False),
+    m.GetMaxFlows(True, 10),
+    m.MaxFlowList(
+        9,
+        (
+            m.MaxFlowStatus(2**64 - 1, 1, "socks5", "127.0.0.1:9", "node-4:80", "running", 1),
+            m.MaxFlowStatus(
+                3, 1, "socks5", "127.0.0.1:9", "[fd00::4]:80", "failed", 1, (1, 4), 2, 3, 4, "refused"
+            ),
+        ),
+        True,
+    ),
     m.GetFlows((4,), 3, 10, True),
     m.FlowList(
         7,

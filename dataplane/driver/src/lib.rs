@@ -16,6 +16,7 @@ mod backoff;
 pub mod capture;
 pub mod config;
 pub(crate) mod control;
+pub mod max;
 pub mod node;
 pub mod runtime;
 

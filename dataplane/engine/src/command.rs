@@ -92,6 +92,15 @@ pub enum Target {
     Group(Ipv4Addr),
 }
 
+/// The destination of a flow that is not carried as packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HopTarget {
+    /// An address; the node that it belongs to, or is behind, is the exit.
+    Address(Ipv4Addr),
+    /// The exit.
+    Node(NodeId),
+}
+
 /// The flow that a receiver matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowFilter {
@@ -238,6 +247,15 @@ pub enum Command {
         /// The session.
         session: SessionId,
     },
+    /// Finds the next node of a flow that is not carried as packets; a link that is down is no next hop. Output: `Hop`.
+    FindHop {
+        /// The node at which the flow entered.
+        src: NodeId,
+        /// Where it goes.
+        target: HopTarget,
+        /// Number of the flow, which selects one of several routes.
+        flow: u64,
+    },
     /// Ends the wait of sessions for a node that the controller has reported as gone. Output: `Done`.
     NodeGone {
         /// The node.
@@ -268,6 +286,13 @@ pub enum CommandOutput {
     Sent(usize),
     /// The session's id.
     Session(SessionId),
+    /// The next node of a flow.
+    Hop {
+        /// The node at which it leaves; 0 for the nearest uplink.
+        exit: NodeId,
+        /// The neighbour on the way there; `None` when this node is the exit.
+        next: Option<NodeId>,
+    },
     /// The progress of a session.
     Report(Box<SessionReport>),
     /// Flows and their routes.

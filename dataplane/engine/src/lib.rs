@@ -61,7 +61,8 @@ pub type SessionId = u64;
 
 pub use buffer::{Depot, HEADROOM, LARGE, SMALL};
 pub use command::{
-    Command, CommandError, CommandOutput, FlowFilter, GroupInfo, GroupRoute, PairRoute, SharedBytes, Target,
+    Command, CommandError, CommandOutput, FlowFilter, GroupInfo, GroupRoute, HopTarget, PairRoute,
+    SharedBytes, Target,
 };
 pub use config::{
     AddressPlan, ClassKey, Classes, LinkSpec, NodeConfig, QueueDiscipline, Scheduler, SessionConfig, TtlMode,

@@ -155,6 +155,17 @@ impl Routes {
         Some(RouteChoice { route: routes.routes.get(index)?.id, by })
     }
 
+    /// The outgoing link of a flow that is not carried as packets; `None` when the table applies.
+    pub(crate) fn explicit_link(
+        &self,
+        pair: (NodeId, NodeId),
+        flow: &FiveTuple,
+        links: &Links,
+    ) -> Option<LinkId> {
+        let choice = self.route_of(pair, flow, 0, links)?;
+        self.pairs.get(&pair)?.find(choice.route)?.first().copied()
+    }
+
     /// The flows for which this node has chosen a route, at most `limit`, the latest first. `pair_of` tells the nodes
     /// of a flow.
     pub(crate) fn routed_flows(

@@ -51,3 +51,8 @@ fn session_messages() {
 fn shared_memory() {
     replay("ring");
 }
+
+#[test]
+fn clients_and_headers_of_max_mode() {
+    replay("max");
+}

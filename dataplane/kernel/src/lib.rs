@@ -6,9 +6,9 @@
 //! ([`ring`]) or has written ([`shared_file`]), and entries of io_uring's queue ([`write_batch`]).
 //!
 //! The crate opens a TUN device ([`tun`]), sets its address ([`interface`]), creates or enters a namespace
-//! ([`namespace`]), waits for readiness ([`poll`]), configures a socket ([`socket`], [`local`],
-//! [`abstract_socket`]), shares memory with another process ([`ring`], [`shared_file`]), and pins a thread ([`thread`]). It does not depend on nodes, links or routes of the
-//! testbed.
+//! ([`namespace`]), waits for readiness ([`poll`]), configures a socket ([`socket`], [`local`], [`abstract_socket`],
+//! [`relay_socket`]), moves bytes between sockets ([`splice`]), shares memory with another process ([`ring`],
+//! [`shared_file`]), and pins a thread ([`thread`]). It does not depend on nodes, links or routes of the testbed.
 //!
 //! No helper program is started (`ip` costs 10 ms per command); a namespace with a configured TUN device takes well
 //! under a millisecond by system calls, which makes labs of a thousand nodes practical.
@@ -27,9 +27,11 @@ pub mod memory;
 pub mod namespace;
 pub mod offload;
 pub mod poll;
+pub mod relay_socket;
 pub mod ring;
 pub mod shared_file;
 pub mod socket;
+pub mod splice;
 pub mod thread;
 pub mod tun;
 pub mod wake_pair;

@@ -143,6 +143,12 @@ impl Epoll {
         epoll::add(&self.fd, fd, data, what | EventFlags::ET).map_err(not_changed)
     }
 
+    /// Adds a stream so that each change of its readiness, to read or to write, is reported once (edge-triggered).
+    pub fn add_stream_edge(&self, fd: impl AsFd, token: u64) -> Result<()> {
+        let what = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(&self.fd, fd, EventData::new_u64(token), what).map_err(not_changed)
+    }
+
     /// Changes the readiness that is reported of `fd`.
     pub fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<()> {
         epoll::modify(&self.fd, fd, EventData::new_u64(token), interest.flags())

@@ -18,6 +18,7 @@ mod connection;
 mod error;
 mod flows;
 mod link;
+mod max_flows;
 mod samples;
 mod to_controller;
 mod to_node;
@@ -32,6 +33,7 @@ pub use flows::{
     UserFlowProgress, UserFlowStart,
 };
 pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
+pub use max_flows::{MaxFlow, MaxFlows};
 pub use rmpv::Value;
 pub use samples::{FlowSample, LinkSample, NodeSample};
 pub use to_controller::*;

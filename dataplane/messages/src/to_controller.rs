@@ -9,6 +9,7 @@ use serde_bytes::ByteBuf;
 use crate::codec::messages;
 use crate::connection::{Ack, Error, Goodbye, Hello};
 use crate::flows::{FlowFinished, UserFlowProgress, UserFlowStart};
+use crate::max_flows::MaxFlows;
 use crate::samples::NodeSample;
 
 messages! {
@@ -17,7 +18,7 @@ messages! {
         Hello, Ack, Error, Goodbye,
         StartUp, LinkState, NodeTopologyReady, Metrics, AppFlowStart, UserFlowStart, UserFlowProgress, RouteAssigned,
         FlowFinished, CreateGroup, JoinGroup, LeaveGroup, SetGroupRoutes, SetGroupRoutesMulti, ComputeGroupRoutes,
-        NodeEvent, ProbeResult, LinkMeasurements, NodeSample,
+        NodeEvent, ProbeResult, LinkMeasurements, NodeSample, MaxFlows,
     }
 }
 

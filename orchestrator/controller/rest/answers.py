@@ -178,6 +178,14 @@ class ProbePage:
 
 
 @dataclass(frozen=True, slots=True)
+class MaxFlowPage:
+    """Flows in max mode, the latest first; `more` when the limit cut them off."""
+
+    flows: tuple[m.MaxFlowStatus, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeMeasurement:
     """What a node measured of its links since the start: see `LinkMeasurements`."""
 
@@ -254,6 +262,11 @@ def events(reply: m.Events, frames: Sequence[Frame], params: Mapping[str, Any]) 
 def probes(reply: m.ProbeList, frames: Sequence[Frame], params: Mapping[str, Any]) -> ProbePage:
     """Return a page of probes."""
     return ProbePage(reply.probes, reply.more)
+
+
+def max_flows(reply: m.MaxFlowList, frames: Sequence[Frame], params: Mapping[str, Any]) -> MaxFlowPage:
+    """Return a page of flows in max mode."""
+    return MaxFlowPage(reply.flows, reply.more)
 
 
 def measurements(reply: Message, frames: Sequence[Frame], params: Mapping[str, Any]) -> list[NodeMeasurement]:

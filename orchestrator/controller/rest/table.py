@@ -304,6 +304,16 @@ ROUTES: tuple[Route, ...] = (
     ),
     _status("/groups", tuple[m.GroupStatus, ...], lambda status: status.groups, "All groups.", "nm inspect"),
     _status("/groups/{group_id}", m.GroupStatus, answers.group, "One group.", "nm inspect", group_id=U32),
+    Route(
+        verb="GET",
+        path="/max-flows",
+        message=m.GetMaxFlows,
+        summary="TCP flows that nodes in max mode carry, the latest first.",
+        cli="nm flow max",
+        sdk="Lab.flows.list_max()",
+        query=("running", "limit"),
+        answer=Answer(answers.MaxFlowPage, answers.max_flows, {}),
+    ),
     _status(
         "/runs",
         tuple[m.RunStatus, ...],

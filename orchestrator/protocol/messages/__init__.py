@@ -9,6 +9,7 @@
     groups       groups, for an operator
     probes       probes of links, for an operator
     lab_changes  nodes and links that come and go, for an operator
+    max_flows    flows of nodes in max mode
     routes       the routes of a node, for an operator
     samples      counters of nodes and links, read every second during a run
     watching     the lab's events as they happen, for an operator
@@ -24,6 +25,7 @@ from orchestrator.protocol.messages import (
     flows,
     groups,
     lab_changes,
+    max_flows,
     node,
     node_commands,
     operator,
@@ -38,6 +40,7 @@ from orchestrator.protocol.messages.connection import *  # noqa: F403  # as abov
 from orchestrator.protocol.messages.flows import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.groups import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.lab_changes import *  # noqa: F403  # as above
+from orchestrator.protocol.messages.max_flows import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.node_commands import *  # noqa: F403  # as above
 from orchestrator.protocol.messages.operator import *  # noqa: F403  # as above
@@ -55,6 +58,7 @@ __all__ = [
     *flows.__all__,
     *groups.__all__,
     *lab_changes.__all__,
+    *max_flows.__all__,
     *node.__all__,
     *operator.__all__,
     *node_commands.__all__,

@@ -5,14 +5,6 @@ use std::str::FromStr;
 
 use nm_engine::Prefix;
 
-/// The parser of a text that has only one supported value.
-pub fn only(supported: &str) -> impl Fn(&str) -> Result<String, String> + '_ {
-    move |text| match text == supported {
-        true => Ok(text.to_owned()),
-        false => Err(format!("`{supported}`, the only one supported")),
-    }
-}
-
 /// The parser of a text that is one of several names.
 pub fn one_of<'a, T: Copy>(names: &'a [(&str, T)]) -> impl Fn(&str) -> Result<T, String> + 'a {
     move |text| match names.iter().find(|(name, _)| *name == text) {

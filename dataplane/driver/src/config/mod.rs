@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nm_engine::{Prefix, Prefixes};
+use nm_max::socks::Credentials;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
 use forms::{
-    one_of, only, parse_controller, parse_interface, parse_mask, parse_prefix, public_address,
-    unless,
+    one_of, parse_controller, parse_interface, parse_mask, parse_prefix, public_address, unless,
 };
 pub use nearest::nearest;
 use reader::{position, Reader};
@@ -58,6 +58,15 @@ pub enum OffloadMode {
     Auto,
     /// Plain packets always.
     Off,
+}
+
+/// How a node carries TCP flows of its programs and of SOCKS5 clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperatingMode {
+    /// As packets.
+    Normal,
+    /// Spliced at each node; see [`crate::max`].
+    Max,
 }
 
 /// Where packets to addresses outside of the lab go.
@@ -146,8 +155,12 @@ pub struct NodeSettings {
     pub protocol: LinkProtocol,
     /// The folder for the unix sockets of a lab's processes; `None` disables them.
     pub link_directory: Option<PathBuf>,
-    /// How packets are forwarded.
-    pub operating_mode: String,
+    /// How TCP flows are carried.
+    pub operating_mode: OperatingMode,
+    /// The port of the SOCKS5 listener of a node in max mode.
+    pub max_server_port: u16,
+    /// What SOCKS5 clients must know; `None` admits every program of the node, and no others.
+    pub socks5_credentials: Option<Credentials>,
     /// How relays treat the TTL.
     pub ttl_mode: TtlSetting,
     /// Source port where a caller gives none.
@@ -243,7 +256,8 @@ fn read_root(
     let tun_interface_name = root.parsed("tun_interface_name", Some("utun"), parse_interface);
     let offload = root.parsed("offload", Some("auto"), one_of(OFFLOAD_MODES));
     let protocol = root.parsed("protocol", Some("auto"), one_of(LINK_PROTOCOLS));
-    let operating_mode = root.parsed("operating_mode", Some("normal"), only("normal"));
+    let operating_mode = root.parsed("operating_mode", Some("normal"), one_of(OPERATING_MODES));
+    let socks5_credentials = read_credentials(root);
     let prefixes = read_prefixes(root);
     let uplink = root.parsed("uplink", Some("none"), one_of(UPLINKS));
     let ttl_mode = root.parsed("ttl_mode", Some("uniform"), one_of(TTL_MODES));
@@ -267,6 +281,7 @@ fn read_root(
         channel_capacity: root.integer("channel_capacity", Some(1_000u32), 1..=16_777_216) as usize,
         channel_backpressure: root.boolean("channel_backpressure", false),
         link_directory: optional_path(root, "link_directory"),
+        max_server_port: root.integer("max_server_port", Some(8_081u16), PORTS),
         user_space_client_port: root.integer("user_space_client_port", Some(45_535u16), PORTS),
         user_space_server_port: root.integer("user_space_server_port", Some(8_888u16), PORTS),
         restart_on_disconnect: root.boolean("restart_on_disconnect", true),
@@ -282,6 +297,7 @@ fn read_root(
         offload: offload?,
         protocol: protocol?,
         operating_mode: operating_mode?,
+        socks5_credentials: socks5_credentials?,
         ttl_mode: ttl_mode?,
         lossless,
     })
@@ -293,6 +309,10 @@ const LINK_PROTOCOLS: &[(&str, LinkProtocol)] = &[
     ("auto", LinkProtocol::Auto),
     ("unix", LinkProtocol::Unix),
     ("tcp", LinkProtocol::Tcp),
+];
+const OPERATING_MODES: &[(&str, OperatingMode)] = &[
+    ("normal", OperatingMode::Normal),
+    ("max", OperatingMode::Max),
 ];
 const UPLINKS: &[(&str, UplinkSetting)] = &[
     ("none", UplinkSetting::None),
@@ -324,6 +344,22 @@ fn read_public_address(root: &mut Reader<'_>) -> Option<String> {
     public_address(&address, port)
         .map_err(|message| root.refuse_value("public_network_addr", message))
         .ok()
+}
+
+/// The user name and the password of SOCKS5, of 1 to 255 bytes each (RFC 1929); both or neither.
+fn read_credentials(root: &mut Reader<'_>) -> Option<Option<Credentials>> {
+    let username = root.string("socks5_username", Some(""));
+    let password = root.string("socks5_password", Some(""));
+    let fits = |text: &str| (1..=255).contains(&text.len());
+    if username.is_empty() && password.is_empty() {
+        return Some(None);
+    }
+    if fits(&username) && fits(&password) {
+        return Some(Some(Credentials { username, password }));
+    }
+    let message = "`socks5_username` and `socks5_password` need 1 to 255 bytes each".to_owned();
+    root.refuse_value("socks5_password", message);
+    None
 }
 
 /// The networks behind nodes, which may not overlap.

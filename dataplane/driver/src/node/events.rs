@@ -82,6 +82,11 @@ pub enum NodeEvent {
         /// The reason.
         reason: String,
     },
+    /// The node is in max mode, but flows of its programs are not redirected; SOCKS5 works.
+    NoRedirect {
+        /// The reason.
+        reason: String,
+    },
     /// The node's packet engine failed and was restarted: its receivers and sessions have ended, and the controller
     /// sends links and routes again.
     EngineRestarted {

@@ -15,6 +15,7 @@ mod flows;
 mod groups;
 pub mod info;
 pub mod link_values;
+mod max_mode;
 mod messages;
 pub mod pending;
 mod probes;

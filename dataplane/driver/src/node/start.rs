@@ -12,6 +12,7 @@ use nm_kernel::{local, thread};
 use super::error::NodeError;
 use super::events::NodeEvent;
 use super::executor::NodeExecutor;
+use super::max_mode;
 use super::pending::Pending;
 use super::state::NodeState;
 use super::Node;
@@ -58,6 +59,7 @@ impl Node {
         options: Options,
     ) -> Result<Self, NodeError> {
         check_port(runtime, &settings)?;
+        let max_mode = max_mode::prepare(&settings, &options)?;
         let state = Arc::new(NodeState::new(settings.node_id));
         let port = runtime.add_node(NodeSetup {
             config: engine_config(&settings),
@@ -79,7 +81,7 @@ impl Node {
             }
         };
         capture::add_node(&port);
-        Ok(Node {
+        let node = Node {
             settings,
             runtime: Arc::clone(runtime),
             port,
@@ -91,7 +93,11 @@ impl Node {
             waited: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             resources: Mutex::default(),
-        })
+        };
+        if let Some(prepared) = max_mode {
+            node.enter_max_mode(prepared)?;
+        }
+        Ok(node)
     }
 }
 

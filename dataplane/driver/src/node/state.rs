@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use nm_engine::{Delivery, Event, NodeId, ReceivedBytes, ReceiverId, SessionReport};
 use nm_flows::FlowEvent;
-use nm_messages::Value;
+use nm_messages::{MaxFlows, Value};
 
 use super::events::{EventBuffer, NodeEvent};
 use super::flows;
@@ -123,6 +123,13 @@ impl NodeState {
     /// From now on link changes are sent to the controller too.
     pub fn report_links_to(&self, report: LinkReport) {
         *lock(&self.links) = Some(report);
+    }
+
+    /// Sends reports of flows in max mode to the controller, as [`LinkReport::report_flows`] does.
+    pub fn report_max_flows(&self, flows: MaxFlows, repeat: bool) {
+        if let Some(report) = &*lock(&self.links) {
+            report.report_flows(flows, repeat);
+        }
     }
 
     /// Adds a receiver's queue. Messages that arrived earlier are lost, as with a socket bound late.

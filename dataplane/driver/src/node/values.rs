@@ -252,6 +252,7 @@ fn kind(event: &NodeEvent) -> &'static str {
         NodeEvent::LinkState { .. } => "LinkState",
         NodeEvent::EngineRestarted { .. } => "EngineRestarted",
         NodeEvent::NoListener { .. } => "NoListener",
+        NodeEvent::NoRedirect { .. } => "NoRedirect",
         NodeEvent::SessionFinished { .. } => "SessionFinished",
         NodeEvent::SessionPeer { .. } => "SessionPeer",
         NodeEvent::Controller { .. } => "Controller",
@@ -295,7 +296,9 @@ fn details(event: &NodeEvent) -> Value {
         } => dict!({
             "remote_node_id": *remote_node_id, "up": *up, "reason": reason.as_str(), "kind": *kind
         }),
-        NodeEvent::EngineRestarted { reason } | NodeEvent::NoListener { reason } => {
+        NodeEvent::EngineRestarted { reason }
+        | NodeEvent::NoListener { reason }
+        | NodeEvent::NoRedirect { reason } => {
             dict!({ "reason": reason.as_str() })
         }
         NodeEvent::SessionFinished { session_id, state } => {

@@ -72,6 +72,7 @@ impl Engine {
                 self.sessions.cancel(now, session, io)?;
                 Ok(CommandOutput::Done)
             }
+            Command::FindHop { src, target, flow } => self.find_hop(src, target, flow),
             Command::NodeGone { node, reason } => {
                 self.sessions.node_gone(now, node, &reason, io);
                 Ok(CommandOutput::Done)

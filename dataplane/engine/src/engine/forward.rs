@@ -387,7 +387,7 @@ impl Engine {
 
 /// Whether packets to an address may leave the lab: it is no address of the host itself, of its link, or of a group
 /// (RFC 6890). Metadata services of clouds are at a link-local address.
-fn is_unicast_outside(addr: Ipv4Addr) -> bool {
+pub(super) fn is_unicast_outside(addr: Ipv4Addr) -> bool {
     let first = addr.octets()[0];
     (1..224).contains(&first) && !addr.is_loopback() && !addr.is_link_local()
 }

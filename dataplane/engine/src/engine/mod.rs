@@ -2,6 +2,7 @@
 
 mod commands;
 mod forward;
+mod hop;
 mod icmp;
 mod probes;
 #[cfg(test)]

@@ -144,6 +144,12 @@ impl Links {
         self.by_node.get(&remote).copied().filter(|&id| self.slots[id as usize].known)
     }
 
+    /// The neighbour of a link that carries packets.
+    pub(crate) fn neighbour(&self, id: LinkId) -> Option<NodeId> {
+        let link = self.slots.get(id as usize)?;
+        (link.known && link.up && !link.spec.down).then_some(link.remote)
+    }
+
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         self.slots.get_mut(id as usize)
     }

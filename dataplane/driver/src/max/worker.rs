@@ -1,0 +1,410 @@
+//! The event loop that carries flows: one thread, one epoll set, whatever the number of nodes and flows.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nm_engine::NodeId;
+use nm_kernel::poll::{Epoll, Interest, ReadyList};
+use nm_kernel::{namespace, thread};
+
+use super::flow::{Flow, FlowKey, Stage, DOWN, UP};
+use super::inbox::{Inbox, Message};
+use super::pump::Pipes;
+use super::table::{Flows, Token};
+use super::{FlowReport, Limits, NodeSetup};
+
+/// Turns of a flow before others get theirs; each moves up to one pipe per direction.
+const TURNS: usize = 8;
+/// Interval of the reports of running flows.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// At most this part of the descriptors that the process may open is used for flows, two for each at every node.
+const DESCRIPTOR_SHARE: u64 = 2;
+const DESCRIPTORS_PER_FLOW: u64 = 2;
+/// Descriptors assumed where the process has no limit.
+const MANY_DESCRIPTORS: u64 = 1 << 20;
+
+/// A node of the worker.
+pub(super) struct Member {
+    pub setup: NodeSetup,
+    pub listeners: Vec<TcpListener>,
+    pub flows: usize,
+}
+
+pub(super) struct Worker {
+    pub epoll: Epoll,
+    pub inbox: Arc<Inbox>,
+    pub members: HashMap<u64, Member>,
+    /// The numbers of nodes, by lab and node.
+    pub numbers: HashMap<(Arc<str>, NodeId), u64>,
+    pub flows: Flows,
+    /// Flows in the table.
+    pub count: usize,
+    most: usize,
+    pub limits: Limits,
+    /// Flows that may move more bytes without another event.
+    runnable: VecDeque<FlowKey>,
+    /// Flows to reset because a neighbour's part was reset, with the reason.
+    broken: Vec<(FlowKey, String)>,
+    pipes: Pipes,
+    /// The namespace of the process, to return to.
+    own_namespace: OwnedFd,
+    /// When running flows are reported next.
+    report_at: u64,
+    /// When listeners are watched again that were paused for want of descriptors.
+    pub(super) resume_at: Option<u64>,
+    pub now: u64,
+    stopped: bool,
+}
+
+impl Worker {
+    pub fn new(inbox: Arc<Inbox>, limits: Limits) -> nm_kernel::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&inbox.wake, Token::Wake.encode(), Interest::READ)?;
+        let descriptors = thread::descriptor_limit().unwrap_or(MANY_DESCRIPTORS);
+        let limit = descriptors / DESCRIPTOR_SHARE / DESCRIPTORS_PER_FLOW;
+        Ok(Self {
+            epoll,
+            inbox,
+            members: HashMap::new(),
+            numbers: HashMap::new(),
+            flows: Flows::default(),
+            count: 0,
+            most: usize::try_from(limit).unwrap_or(usize::MAX),
+            limits,
+            runnable: VecDeque::new(),
+            broken: Vec::new(),
+            pipes: Pipes::default(),
+            own_namespace: namespace::current()?,
+            report_at: 0,
+            resume_at: None,
+            now: thread::monotonic_ns(),
+            stopped: false,
+        })
+    }
+
+    /// Runs until it is stopped.
+    pub fn run(&mut self) {
+        let mut ready = ReadyList::with_capacity(256);
+        while !self.stopped {
+            if self.epoll.wait(&mut ready, self.timeout()).is_err() {
+                return; // the set is broken; nothing can be carried any more
+            }
+            self.now = thread::monotonic_ns();
+            for index in 0..ready.len() {
+                let event = ready.get(index);
+                match Token::decode(event.token) {
+                    Token::Wake => self.read_inbox(),
+                    Token::Listener(number, listener) => self.accept(number, listener),
+                    Token::Flow(key, side) => self.ready(key, side, event.readable, event.writable),
+                }
+                self.reset_broken();
+            }
+            for _ in 0..self.runnable.len() {
+                if let Some(key) = self.runnable.pop_front() {
+                    self.pump(key);
+                    self.reset_broken();
+                }
+            }
+            self.check_time();
+        }
+        self.reset_all();
+    }
+
+    /// How long to wait, in nanoseconds.
+    fn timeout(&self) -> Option<u64> {
+        if !self.runnable.is_empty() {
+            return Some(0);
+        }
+        let report_at = (self.count > 0).then_some(self.report_at);
+        let next = [self.flows.next_deadline(), self.resume_at, report_at];
+        let next = next.into_iter().flatten().min()?;
+        Some(next.saturating_sub(self.now))
+    }
+
+    fn read_inbox(&mut self) {
+        for message in self.inbox.take() {
+            match message {
+                Message::Add(number, setup, listeners) => self.add(number, *setup, listeners),
+                Message::Remove(number) => self.remove(number),
+                Message::Routed(key, found) => self.routed(key, found),
+                Message::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    fn add(&mut self, number: u64, setup: NodeSetup, listeners: Vec<TcpListener>) {
+        for (index, listener) in listeners.iter().enumerate() {
+            let token = Token::Listener(number, index).encode();
+            // Without memory for the set nobody can connect there; the kernel has logged it.
+            let _ = self.epoll.add(listener, token, Interest::READ);
+        }
+        self.numbers
+            .insert((Arc::clone(&setup.lab), setup.node), number);
+        let member = Member {
+            setup,
+            listeners,
+            flows: 0,
+        };
+        self.members.insert(number, member);
+    }
+
+    fn remove(&mut self, number: u64) {
+        let flows = self.flows.iter().filter(|(_, flow)| flow.node == number);
+        let keys: Vec<FlowKey> = flows.map(|(key, _)| key).collect();
+        for key in keys {
+            self.reset(key, "the node was stopped");
+        }
+        if let Some(member) = self.members.remove(&number) {
+            let name = (member.setup.lab, member.setup.node);
+            if self.numbers.get(&name) == Some(&number) {
+                self.numbers.remove(&name);
+            }
+        }
+    }
+
+    /// Runs `work` in a node's network namespace. Entering one takes microseconds.
+    pub(super) fn inside<T>(
+        &self,
+        number: u64,
+        work: impl FnOnce() -> std::io::Result<T>,
+    ) -> std::io::Result<T> {
+        let member = self.members.get(&number);
+        let Some(space) = member.and_then(|member| member.setup.namespace.as_ref()) else {
+            return work();
+        };
+        namespace::enter(space.as_fd()).map_err(std::io::Error::other)?;
+        let outcome = work();
+        namespace::enter(self.own_namespace.as_fd()).map_err(std::io::Error::other)?;
+        outcome
+    }
+
+    /// Adds a flow to the table, if the limits allow it.
+    pub(super) fn insert(&mut self, flow: Flow, limit: Duration) -> Option<FlowKey> {
+        let number = flow.node;
+        let member = self.members.get_mut(&number)?;
+        if member.flows >= self.limits.flows || self.count >= self.most {
+            return None;
+        }
+        let key = self.flows.insert(flow)?;
+        member.flows += 1;
+        if self.count == 0 {
+            self.report_at = self.after(REPORT_EVERY);
+        }
+        self.count += 1;
+        let deadline = self.after(limit);
+        self.flows.set_deadline(key, Some(deadline));
+        if !self.watch(key, UP) {
+            self.reset(key, "no memory");
+            return None;
+        }
+        Some(key)
+    }
+
+    /// The time on the monotonic clock after a duration.
+    pub(super) fn after(&self, duration: Duration) -> u64 {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.now.saturating_add(nanos)
+    }
+
+    /// Watches a connection of a flow.
+    pub(super) fn watch(&mut self, key: FlowKey, side: usize) -> bool {
+        let token = Token::Flow(key, side).encode();
+        let end = self
+            .flows
+            .get(key)
+            .and_then(|flow| flow.ends[side].as_ref());
+        end.is_some_and(|end| self.epoll.add_stream_edge(end, token).is_ok())
+    }
+
+    fn ready(&mut self, key: FlowKey, side: usize, readable: bool, writable: bool) {
+        let Some(flow) = self.flows.get(key) else {
+            return;
+        };
+        match &mut flow.stage {
+            Stage::Socks(_) if side == UP && readable => self.negotiate(key),
+            Stage::Header(_) if side == UP && readable => self.read_header(key),
+            Stage::Connecting if side == DOWN && (writable || readable) => self.connected(key),
+            Stage::Answer(_) if side == DOWN && readable => self.read_answer(key),
+            Stage::Open(directions) => {
+                let [up, down] = directions.as_mut();
+                let (from, to) = if side == UP { (up, down) } else { (down, up) };
+                from.readable |= readable;
+                to.writable |= writable;
+                self.pump(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves bytes of a flow in both directions.
+    pub(super) fn pump(&mut self, key: FlowKey) {
+        let Some(flow) = self.flows.get(key) else {
+            return;
+        };
+        flow.runnable = false;
+        let (Stage::Open(directions), [Some(up), Some(down)]) = (&mut flow.stage, &flow.ends)
+        else {
+            return;
+        };
+        let mut again = false;
+        for _ in 0..TURNS {
+            let sent = directions[UP].turn(up, down, &mut self.pipes);
+            let received = directions[DOWN].turn(down, up, &mut self.pipes);
+            match (sent, received) {
+                (Ok(sent), Ok(received)) => again = sent || received,
+                (Err(error), _) | (_, Err(error)) => {
+                    return self.reset(key, &reason(&error));
+                }
+            }
+            if !again {
+                break;
+            }
+        }
+        if let Some(report) = &mut flow.report {
+            (report.sent, report.received) = (directions[UP].bytes, directions[DOWN].bytes);
+        }
+        if flow.is_finished() {
+            self.finish(key);
+        } else if again && !std::mem::replace(&mut flow.runnable, true) {
+            self.runnable.push_back(key);
+        } else if let Some(error) = up.error().or_else(|| down.error()) {
+            // A reset that arrives while its direction is blocked.
+            self.reset(key, &reason(&error));
+        }
+    }
+
+    /// Ends a flow whose directions have ended.
+    fn finish(&mut self, key: FlowKey) {
+        if let Some(mut flow) = self.take(key) {
+            for end in &mut flow.ends {
+                if let Some(end) = end.take() {
+                    end.close_in_order();
+                }
+            }
+            self.report_end(flow, "");
+        }
+    }
+
+    /// Resets a flow here, and at the neighbours of this process; those of others learn it from their connection.
+    pub(super) fn reset(&mut self, key: FlowKey, reason: &str) {
+        if let Some(mut flow) = self.take(key) {
+            flow.ends = [None, None];
+            self.report_end(flow, reason);
+        }
+    }
+
+    /// Ends a flow that was refused; `flow` has told its client why.
+    pub(super) fn take(&mut self, key: FlowKey) -> Option<Flow> {
+        let flow = self.flows.remove(key)?;
+        self.count -= 1;
+        if let Some(member) = self.members.get_mut(&flow.node) {
+            member.flows -= 1;
+        }
+        Some(flow)
+    }
+
+    /// Reports the end of a flow that was taken out of the table, and breaks its parts at neighbours if it was reset.
+    pub(super) fn report_end(&mut self, flow: Flow, reason: &str) {
+        if !reason.is_empty() {
+            let partners = flow.partners.into_iter().flatten();
+            self.broken
+                .extend(partners.map(|partner| (partner, reason.to_owned())));
+        }
+        if let Some(mut report) = flow.report {
+            report.end_us = Some(unix_micros());
+            report.reason = reason.to_owned();
+            self.send_reports(flow.node, vec![*report]);
+        }
+    }
+
+    pub(super) fn send_reports(&self, number: u64, reports: Vec<FlowReport>) {
+        if let Some(member) = self.members.get(&number) {
+            member.setup.sink.flows(reports);
+        }
+    }
+
+    fn reset_broken(&mut self) {
+        while let Some((key, reason)) = self.broken.pop() {
+            self.reset(key, &reason);
+        }
+    }
+
+    /// Resets every flow.
+    pub fn reset_all(&mut self) {
+        let keys: Vec<FlowKey> = self.flows.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.reset(key, "the process of the node ends");
+        }
+        self.broken.clear();
+        self.runnable.clear();
+    }
+
+    fn check_time(&mut self) {
+        while let Some(key) = self.flows.overdue(self.now) {
+            self.overdue(key);
+            self.reset_broken();
+        }
+        if self.resume_at.is_some_and(|at| at <= self.now) {
+            self.resume_at = None;
+            self.watch_listeners(Interest::READ);
+        }
+        if self.count > 0 && self.report_at <= self.now {
+            self.report_at = self.after(REPORT_EVERY);
+            self.report_running();
+        }
+    }
+
+    /// Watches the listeners of all nodes, or stops that.
+    pub(super) fn watch_listeners(&self, interest: Interest) {
+        for (&number, member) in &self.members {
+            for (index, listener) in member.listeners.iter().enumerate() {
+                let token = Token::Listener(number, index).encode();
+                // They are in the set since the node was added.
+                let _ = self.epoll.modify(listener, token, interest);
+            }
+        }
+    }
+
+    fn report_running(&mut self) {
+        let mut changed: HashMap<u64, Vec<FlowReport>> = HashMap::new();
+        for (_, flow) in self.flows.iter() {
+            let Stage::Open(directions) = &mut flow.stage else {
+                continue;
+            };
+            if let Some(report) = &flow.report {
+                if directions
+                    .iter_mut()
+                    .any(|direction| direction.take_progress())
+                {
+                    changed
+                        .entry(flow.node)
+                        .or_default()
+                        .push((**report).clone());
+                }
+            }
+        }
+        for (number, reports) in changed {
+            self.send_reports(number, reports);
+        }
+    }
+}
+
+/// Why a connection broke.
+fn reason(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "reset".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Microseconds since 1970 (Unix time).
+pub(super) fn unix_micros() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
