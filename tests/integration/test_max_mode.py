@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
 from orchestrator.protocol.messages import MaxFlowStatus
 from tests.integration.conftest import Nm, shared_lab
@@ -67,7 +68,7 @@ def test_curl_crosses_one_to_six_relays_by_socks5(served: Lab) -> None:
         assert 0 < flow.bytes_out < 1_000
 
 
-def test_programs_that_know_nothing_of_socks5_are_redirected(served: Lab, nm: Nm) -> None:
+def test_programs_that_know_nothing_of_socks5_are_redirected(served: Lab, home: Home, tmp_path: Path) -> None:
     """wget crosses seven links; a flow to a node in normal mode leaves max mode before it."""
     for target, route in (("node-8", range(1, 9)), ("node-9", range(1, 9))):
         done = served.node(1).run(["sh", "-c", f"wget -q -O - http://{target}/file | sha256sum"])
@@ -75,6 +76,7 @@ def test_programs_that_know_nothing_of_socks5_are_redirected(served: Lab, nm: Nm
         address = f"10.0.0.{target[-1]}:80"
         flow = wait_flow(served, f"to {address}", lambda flow: flow.destination == address)  # noqa: B023
         assert (flow.entry, flow.route) == ("redirected", tuple(route))
+    nm = Nm(home, tmp_path)
     listed = nm("flow", "max", "-o", "json").json
     assert {"redirected"} <= {flow["entry"] for flow in listed}
     assert "1-2-3-4-5-6-7-8" in nm("flow", "max").out
