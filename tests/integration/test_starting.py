@@ -179,7 +179,7 @@ def test_a_time_limit_that_ends_a_command_is_said(home: Home, lab: Lab, tmp_path
 
 
 def test_every_node_has_a_host_name_of_its_own_that_resolves(home: Home, lab: Lab, tmp_path: Path) -> None:
-    script = "hostname; getent hosts $(hostname)"
+    script = "hostname; getent ahosts $(hostname)"
     seen = [node.stdout.split() for node in lab.run_in_all(["sh", "-c", script])]
     assert [words[:2] for words in seen] == [["web-server", "10.0.0.1"], ["node-2", "10.0.0.2"]]
     assert hostile(home, ["exec", "2", "--", "hostname"]).stdout == "node-2\n"

@@ -129,7 +129,7 @@ mod tests {
             "a/b",
             "ä",
             &"x".repeat(64),
-            &"x.".repeat(127),
+            &"x.".repeat(128),
         ] {
             assert_eq!(of(bad), None, "{bad:?}");
         }
