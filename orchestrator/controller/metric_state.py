@@ -54,7 +54,11 @@ class NodeState:
     """What a node has reported."""
 
     def __init__(self) -> None:
-        self._process = 0
+        self._begin(0)
+
+    def _begin(self, process: int) -> None:
+        """Forget what another process of the node has reported: all counters began again."""
+        self._process = process
         self._received = 0.0
         self._newest: m.Metrics | None = None
         self._totals: _Reading | None = None
@@ -71,8 +75,7 @@ class NodeState:
     ) -> None:
         """Keep a report."""
         if message.process != self._process:
-            self.__init__()  # type: ignore[misc]  # all counters began again
-            self._process = message.process
+            self._begin(message.process)
         self._received, self._newest, time_ms = now, message, message.time_ms
         self._totals = _next(self._totals, time_ms, (message.bytes_out, message.bytes_in, message.cpu_ms))
         for row in links:
