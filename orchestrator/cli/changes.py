@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import LabOption, Output, OutputOption, emit, home, notify, parse_pairs, progress
+from orchestrator.cli.common import (
+    ExternalOption,
+    FileArgument,
+    LabOption,
+    Output,
+    OutputOption,
+    SetOption,
+    emit,
+    home,
+    notify,
+    parse_pairs,
+    progress,
+)
 from orchestrator.errors import counted
 
 if TYPE_CHECKING:
@@ -41,16 +52,10 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="The topology file; - is standard input.")],
+    file: FileArgument,
     lab: LabOption = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
-    ] = None,
-    external: Annotated[
-        str | None,
-        typer.Option(metavar="NODES", help="Leave these nodes external, for programs of your own."),
-    ] = None,
+    set_: SetOption = None,
+    external: ExternalOption = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with {DIFFERS} if there is a difference.")
     ] = False,

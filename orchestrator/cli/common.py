@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,6 +49,15 @@ LabOption = Annotated[
         autocompletion=_labs,
     ),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
+]
+ExternalOption = Annotated[
+    str | None,
+    typer.Option(metavar="NODES", help="Leave these nodes external, for programs of your own."),
+]
+FileArgument = Annotated[Path, typer.Argument(help="The topology file; - is standard input.")]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How data is printed.")]
 
 

@@ -9,14 +9,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import BackendName, LabOption, Output, OutputOption, emit, notify
+from orchestrator.cli.common import (
+    BackendName,
+    FileArgument,
+    LabOption,
+    Output,
+    OutputOption,
+    SetOption,
+    emit,
+    notify,
+)
 from orchestrator.errors import counted
-
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
-]
-FileArgument = Annotated[Path, typer.Argument(help="The topology file; - is standard input.")]
 
 
 class GraphFormat(StrEnum):

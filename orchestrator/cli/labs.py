@@ -10,9 +10,12 @@ import typer
 from orchestrator.cli import changes, flows, interrupts
 from orchestrator.cli.common import (
     BackendName,
+    ExternalOption,
+    FileArgument,
     LabOption,
     Output,
     OutputOption,
+    SetOption,
     emit,
     home,
     notify,
@@ -42,19 +45,13 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    file: Annotated[Path, typer.Argument(help="The topology file; - is standard input.")],
+    file: FileArgument,
     lab: LabOption = None,
     backend: Annotated[
         BackendName | None, typer.Option(help="What carries the lab; docker where an engine answers.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="K=V", help="Override a value, such as defaults.link.rate='10 Mbit'."),
-    ] = None,
-    external: Annotated[
-        str | None,
-        typer.Option(metavar="NODES", help="Leave these nodes external, for programs of your own."),
-    ] = None,
+    set_: SetOption = None,
+    external: ExternalOption = None,
     timeout: Annotated[
         float, typer.Option(min=1, metavar="S", help="Seconds until it has to be ready.")
     ] = 120.0,
