@@ -32,7 +32,7 @@ from orchestrator.store import RouteRow
 __all__ = ["LabChanges"]
 
 MAX_FILE = 64 * 2**20
-"""Bytes of a controller file: a hundred times that of a lab of 1,000 nodes, with room for traces."""
+"""Bytes of a controller file: a hundred times that of a lab of 1,000 nodes, with space for traces."""
 
 APPLY_LIMIT = 5.0
 """Seconds that nodes have to confirm that links were removed."""

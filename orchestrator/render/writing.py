@@ -124,7 +124,7 @@ def _unwritable(folder: Path, error: OSError) -> HostNotFit:
         f"the run directory {folder} cannot be written: {error.strerror}",
         id="host.run-directory",
         found=str(error.filename or folder),
-        expected="a folder that this user may write, with room on its disk",
+        expected="a folder that this user may write, with free space on its disk",
     )
 
 

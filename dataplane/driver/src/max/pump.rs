@@ -42,7 +42,7 @@ pub struct Direction {
     pub finished: bool,
     /// The source may have bytes; false after it had none, until the kernel reports some.
     pub readable: bool,
-    /// The same of the destination's room.
+    /// The same of the destination's free space.
     pub writable: bool,
 }
 

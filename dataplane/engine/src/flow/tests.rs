@@ -127,7 +127,7 @@ fn the_table_grows_to_its_limit_and_counts_what_it_does_not_record() {
     assert_eq!(fixture.flows.slots.len(), SLOTS.1);
     assert!(recorded > SLOTS.1 * 9 / 10, "{recorded}");
     assert_eq!(fixture.flows.unrecorded, 60_000 - recorded as u64);
-    // Flows that send nothing for a while make room, and end.
+    // Flows that send nothing for a while are replaced, and end.
     fixture.after(UNUSED_NS + 1);
     for port in 60_000..60_100 {
         fixture.udp(port);

@@ -111,7 +111,7 @@ impl Assigned {
         let wider = vec![None; self.slots.len() * 2];
         for entry in std::mem::replace(&mut self.slots, wider).into_iter().flatten() {
             let start = self.start(entry.hash);
-            // A set is split in two, so each entry finds room.
+            // A set is split in two, so each entry finds a free place.
             if let Some(slot) = self.slots[start..start + WAYS].iter_mut().find(|slot| slot.is_none()) {
                 *slot = Some(entry);
             }

@@ -25,8 +25,8 @@ const NO_OPERATION: u8 = 1;
 /// payload fits beside its header.
 pub(crate) fn fragment(packet: Packet, mtu: u16, pool: &mut Pool, mut out: impl FnMut(Packet)) -> bool {
     let header = usize::from(packet.meta().ihl);
-    let room = usize::from(mtu).saturating_sub(header) / UNIT * UNIT;
-    if room == 0 {
+    let most = usize::from(mtu).saturating_sub(header) / UNIT * UNIT;
+    if most == 0 {
         pool.put(packet);
         return false;
     }
@@ -35,10 +35,10 @@ pub(crate) fn fragment(packet: Packet, mtu: u16, pool: &mut Pool, mut out: impl 
         if piece.len() <= usize::from(mtu) {
             return out(piece);
         }
-        let chunks = piece.bytes()[header..].chunks(room);
+        let chunks = piece.bytes()[header..].chunks(most);
         let last = chunks.len() - 1;
         for (index, chunk) in chunks.enumerate() {
-            if let Some(part) = part(&piece, chunk, index * room, index == last, pool) {
+            if let Some(part) = part(&piece, chunk, index * most, index == last, pool) {
                 out(part);
             }
         }

@@ -58,7 +58,7 @@ impl Fixture {
         bytes[20..24].copy_from_slice(&[0, 7, 0, 53]);
         bytes[25] = 12;
         let mut packet: Packet = self.io.pool.get();
-        packet.fill(&bytes, VnetHeader::default()).expect("room");
+        packet.fill(&bytes, VnetHeader::default()).expect("it fits");
         self.engine
             .handle_tun(Instant(1_000_000), packet, &mut self.io);
         self.io.transmits.clear();
