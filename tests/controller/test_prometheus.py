@@ -15,7 +15,7 @@ STATE = m.MetricsState(0, 1_000, 3_600, 5, 1, 0)
 
 def node(**more: object) -> m.NodeMetrics:
     link = m.LinkMetrics(2, 10, 2**53 + 1, 5, 260, 4, 6_000, {"loss": 3}, 0.0, 0.0, 0.0, 0.0)
-    return m.NodeMetrics(1, 1_500, 255, 1, 2, 3, 4, 0.0, 0.0, links=(link,), **more)  # type: ignore[arg-type]
+    return m.NodeMetrics(1, 1_500, 255, 1, 2, 3, 4, 0.0, 0.0, links=(link,), **more)  # type: ignore[arg-type]  # by name
 
 
 def test_the_text_has_the_form_of_the_format() -> None:

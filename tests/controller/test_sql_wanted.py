@@ -52,7 +52,7 @@ async def test_the_last_of_several_changes_counts_and_a_failed_one_can_be_repeat
     controller = await start(settings(database, 4))
     await ready_lab(controller, [FakeProcess(range(1, 5))])
     reader, faults = SqlWanted(controller.core), Faults(controller.core.lab)
-    reader._faults = faults  # type: ignore[assignment]
+    reader._faults = faults  # type: ignore[assignment]  # a fake
     want(reader, "stopped")
     want(reader, "running")  # before the first one was done
     want(reader, "running")  # nothing new

@@ -83,7 +83,7 @@ def test_exports_hold_the_same_rows(line: Lab, tmp_path: Path) -> None:
     assert line.metrics.export(tmp_path / "none.csv", "nodes", last="1 ms") == 0
     for wrong in [("links.txt", "links", None), ("x.csv", "links", "soon"), ("no/x.csv", "links", None)]:
         with pytest.raises(UsageError):
-            line.metrics.export(tmp_path / wrong[0], wrong[1], wrong[2])  # type: ignore[arg-type]
+            line.metrics.export(tmp_path / wrong[0], wrong[1], wrong[2])  # type: ignore[arg-type]  # it is refused
 
 
 def test_prometheus_and_the_rest_api_have_them_for_those_with_the_token(line: Lab) -> None:

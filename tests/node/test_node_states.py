@@ -63,7 +63,7 @@ def test_nodes_are_added_and_removed_as_the_state_of_the_lab_says(
     nodes.changed = lambda: told.append(nodes.numbers)
     make(nodes, [1, 2], tmp_path / "run" / "machines.json")
     given = parse(["--directory", str(tmp_path), "--part", "host-1", "--nodes", "1-2"])
-    states = NodeStates(given, nodes, lambda: told.append(["published"]))  # type: ignore[list-item]
+    states = NodeStates(given, nodes, lambda: told.append(["published"]))  # type: ignore[list-item]  # no name of a node
     states.apply()
     assert nodes.ids() == [1, 2] and told == []
     (tmp_path / "state.json").write_text(json.dumps({"carried": {"host-1": [2, 3, 4], "host-2": [9]}}))
