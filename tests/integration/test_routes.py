@@ -158,7 +158,7 @@ def test_a_route_changes_under_load_without_a_lost_packet(lab: Lab, home: Home, 
     for path in ([1, 8, 7, 6, 5, 4], [1, 2, 3, 4]):
         began = time.monotonic()
         lab.routes.set(route.id, path=path)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 0.2
         old = (1, 2) if path[1] == 8 else (1, 8)
         moved, _ = measured(lab, home)
         later, _ = measured(lab, home)

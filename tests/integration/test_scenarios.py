@@ -166,7 +166,8 @@ async def worker(ctx):
         socket.create_connection((ctx.address(1), port), timeout=10).close()
         await ctx.barrier_async("round", timeout=10)
     addresses = subprocess.run(["hostname", "-I"], capture_output=True, text=True).stdout.split()
-    ctx.report(ok=addresses[0] == ctx.address(ctx.node), greeting=ctx.params.greeting, name=ctx.name)
+    ok = len(addresses) == 2 and addresses[0] == ctx.address(ctx.node)
+    ctx.report(ok=ok, greeting=ctx.params.greeting, name=ctx.name)
 """
     params = "params:\n  greeting: {type: str, default: hello, help: what is said}\n"
     folder = write_scenario(tmp_path / "mine", roles, params=params)

@@ -30,7 +30,8 @@ def test_every_node_of_a_large_lab_can_be_reached(labs: Labs, nm: Nm, shape: str
     assert (silent.exit_code, silent.stdout) == (0, "")
     ended = lab.run_in_all(["sh", "-c", "hostname -I"])
     assert [each.exit_code for each in ended] == [0] * size
-    assert [each.stdout.strip() for each in ended] == [node.address for node in lab.nodes]
+    own = [[node.address, node.address6] for node in lab.nodes]
+    assert [each.stdout.split() for each in ended] == own
     run = lab.run_scenario("unicast-echo", params={"count": 1, "wait": "10 s"}, timeout=200)
     assert run.verdict == "pass", run
     lab.down()
