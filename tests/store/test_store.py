@@ -150,7 +150,8 @@ async def test_a_change_made_by_sql_is_heard_and_our_own_is_not(database: str, s
         database, autocommit=True, application_name="by hand"
     ) as connection:
         async with asyncio.timeout(5):  # what was missed before it began to listen
-            assert {await heard.get() for _ in range(4)} == {"links", "routes", "groups", "user_flows"}
+            tables = {"links", "routes", "groups", "user_flows", "probes"}
+            assert {await heard.get() for _ in tables} == tables
         assert await store.sql_changes() == Changed()
         await connection.execute("""UPDATE links SET forward = '{"delay": "20 ms"}' WHERE a = 1""")
         async with asyncio.timeout(5):
