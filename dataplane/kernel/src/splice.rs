@@ -45,12 +45,17 @@ impl Pipe {
     ///
     /// `WouldBlock` when the socket has no bytes or the pipe is full; otherwise the error of the socket.
     pub fn fill(&mut self, from: impl AsFd) -> io::Result<usize> {
+        // The kernel bounds a pipe by its number of buffers, and a buffer from a socket may be larger than a page.
+        let free = PIPE_BYTES.saturating_sub(self.held);
+        if free == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let moved = moved(splice(
             from,
             None,
             &self.input,
             None,
-            PIPE_BYTES,
+            free,
             SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
         ))?;
         self.held += moved;
