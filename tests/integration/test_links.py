@@ -272,7 +272,7 @@ def quick(times_ms: Sequence[float]) -> float:
 
 
 def fast_spread(times_ms: Sequence[float]) -> float:
-    """Return what the lower quartile is above the smallest; see `quick` for why the slower ones are left out."""
+    """Return the lower quartile less the smallest; see `quick` for why the slower ones are left out."""
     return quick(times_ms) - min(times_ms)
 
 
