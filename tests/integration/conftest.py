@@ -73,7 +73,7 @@ class Nm:
         return CommandResult(process.returncode, out, err)
 
     def start(self, *words: object) -> subprocess.Popen[str]:
-        """Start it and return at once. A run has a report, which takes a second of a processor, on request."""
+        """Start it and return at once. A run has a report, a second of work, on request."""
         if words[:2] == ("run", "scenario") and "--report" not in words and "--dry-run" not in words:
             words = (*words, "--no-report")
         return subprocess.Popen(
