@@ -262,7 +262,8 @@ def essence(facts: Any, files: Path) -> dict[str, Any]:
     found["Env"] = sorted(config["Env"])
     found["Labels"] = {key: value for key, value in config["Labels"].items() if key.startswith("nm.")}
     [network] = facts["NetworkSettings"]["Networks"].values()
-    found["Aliases"] = sorted(set(network["Aliases"] or ()) - {facts["Id"][:12]})
+    # The engine adds the id, and Compose from version 2 on the name, which resolves in any case.
+    found["Aliases"] = sorted(set(network["Aliases"] or ()) - {facts["Id"][:12], facts["Name"].lstrip("/")})
     return found
 
 
