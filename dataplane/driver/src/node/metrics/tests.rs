@@ -163,7 +163,7 @@ fn flows_that_do_not_fit_are_in_later_reports_and_those_that_ended_come_first() 
     fixture.reporter.keep(flows.collect());
     fixture.reporter.keep(vec![flow(1, true)]);
     let first = reported(&mut fixture);
-    assert_eq!((first[0], first[1], first[2]), (0, 1, most + 1));
+    assert_eq!((first[0], first[1], first[2]), (1, 0, most + 1));
     assert_eq!(reported(&mut fixture), [3, 2]);
     let many = MOST_WAITING as u64 + 5;
     fixture
