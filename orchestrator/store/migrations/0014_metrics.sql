@@ -102,7 +102,7 @@ CREATE INDEX route_changes_time ON route_changes (time);
 CREATE FUNCTION nm_note_route_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO route_changes (time, flow_id, start_ms, from_route_id, route_id)
-    VALUES (to_timestamp(NEW.seen_ms / 1000.0), NEW.flow_id, NEW.start_ms, OLD.route_id, NEW.route_id);
+    VALUES (coalesce(to_timestamp(NEW.seen_ms / 1000.0), now()), NEW.flow_id, NEW.start_ms, OLD.route_id, NEW.route_id);
     RETURN NULL;
 END
 $$;
