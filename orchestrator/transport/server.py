@@ -175,13 +175,14 @@ def _bounded_socket(
             if tls is None:
                 self.first_line = FirstLine(transport, http_api, self._begin, HELLO_TIMEOUT)
                 return
-            transport.pause_reading()
             handshake = spawn(self._begin_tls(transport, tls), name="TLS handshake")
             handshakes.add(handshake)
             handshake.add_done_callback(handshakes.discard)
 
         async def _begin_tls(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
             """Go on in TLS, or answer a client without it, both within the time limit of the `Hello`."""
+            # Not in `connection_made`: the event loop of Python 3.11.2 begins to read after it all the same.
+            transport.pause_reading()
             secured = None
             try:
                 async with asyncio.timeout(HELLO_TIMEOUT):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,22 @@ async def test_only_version_1_3_is_spoken(certificates: Certificates, tmp_path: 
         _, writer = await asyncio.open_connection(*server.address, ssl=trusting(certificates))
         assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
         await closed(writer)
+
+
+async def test_a_loop_that_begins_to_read_after_a_pause_takes_no_bytes_of_the_handshake(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the event loop of Python 3.11.2, which is in the images."""
+
+    def add_reader(transport: Any, descriptor: int, callback: Any, *given: Any) -> None:
+        if not transport._closing:
+            transport._loop._add_reader(descriptor, callback, *given)
+
+    monkeypatch.setattr("asyncio.selector_events._SelectorTransport._add_reader", add_reader)
+    async with serving(certificates, tmp_path) as server:
+        await (await dial(server, certificates.authority)).close()
+        with pytest.raises(ControllerUnreachable, match="this port takes TLS only"):
+            await connect(url(server).replace("wss", "ws"), TOKEN, Role.NODE, node=1, within=5)
 
 
 async def test_http_is_answered_over_tls(certificates: Certificates, tmp_path: Path) -> None:
