@@ -69,6 +69,19 @@ def up(
             "--restart/--no-restart", help="Start parts of the lab again that end, such as killed ones."
         ),
     ] = True,
+    tls: Annotated[
+        bool | None,
+        typer.Option(
+            "--tls/--no-tls",
+            help="Connections to the controller in TLS; on by default where it listens outside of loopback.",
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="An address of this machine where the controller is reached as well."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change, as `nm plan` does.")
     ] = False,
@@ -94,6 +107,8 @@ def up(
             timeout=timeout,
             processes=_process_count(processes),
             restart=restart,
+            tls=tls,
+            listen=listen,
             progress=say,
         )
         interrupts.ignore_signals()  # the lab is up: a later signal must not change the exit code

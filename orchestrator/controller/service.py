@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Iterable
+from pathlib import Path
 
 from orchestrator import log
 from orchestrator.clock import Clock, SystemClock
@@ -28,7 +30,7 @@ from orchestrator.protocol.messages import Ack, Error, Publish, RoleLog, RoleRep
 from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store import LinkRow, Store
 from orchestrator.tasks import spawn
-from orchestrator.transport import Connection, MemoryPipe, Server, admit, serve
+from orchestrator.transport import Connection, MemoryPipe, Server, admit, serve, server_context
 
 __all__ = ["STORE_LIMIT", "Controller"]
 
@@ -89,9 +91,10 @@ class Controller:
 
         Raises:
             StoreUnavailable: Postgres did not answer in time.
-            StartFailed: The address cannot be listened on.
+            StartFailed: The address cannot be listened on, or the certificate cannot be used.
         """
         settings = self.settings
+        tls = _tls(settings)
         found = await self._store.open(settings.lab, within=self._store_limit)
         events = EventLog(settings.lab, self._store, self._clock, found.last_event)
         lab = restore.build(settings, found)
@@ -124,12 +127,17 @@ class Controller:
         try:
             api = RestApi(self._open_operator, settings.operator_token)
             self._server = await serve(
-                self._handle, settings.host, settings.port, http_handler=self._http, http_api=api
+                self._handle,
+                [settings.host, *([settings.listen] if settings.listen else ())],
+                settings.port,
+                http_handler=self._http,
+                http_api=api,
+                tls=tls,
             )
         except OSError as error:
             await self._store.close()
             raise StartFailed(
-                f"the controller cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
+                f"the controller cannot listen on {_addresses(settings)}: {error.strerror or error}",
                 id="controller.listen",
             ) from None
         self._sql = SqlChanges(self.core)
@@ -295,3 +303,14 @@ class Controller:
             "total": total,
         }
         return 200, "application/json", json.dumps(body).encode() + b"\n"
+
+
+def _tls(settings: ControllerSettings) -> ssl.SSLContext | None:
+    if not settings.tls_certificate:
+        return None
+    folder = Path(settings.path).parent
+    return server_context(folder / settings.tls_certificate, folder / settings.tls_key)
+
+
+def _addresses(settings: ControllerSettings) -> str:
+    return " and ".join(f"{host}:{settings.port}" for host in (settings.host, settings.listen) if host)

@@ -28,21 +28,36 @@ CHOICE = 200
 """From among how many free subnets one is taken; 256 small ones block one of the engine's defaults."""
 
 
-def free_ports(home: Home, count: int, address: str = "127.0.0.1") -> list[int]:
-    """Return TCP ports on `address` that are free and not assigned to another lab.
+def free_ports(home: Home, count: int, listen: str = "") -> list[int]:
+    """Return TCP ports that are free on loopback and not assigned to another lab.
+
+    Args:
+        home: Where the labs are.
+        count: How many.
+        listen: A further address of this machine on which they have to be free.
 
     Raises:
-        HostNotFit: Far too many random ports were taken.
+        HostNotFit: Far too many random ports were taken, or this machine does not have the further address
+            (`host.listen`).
     """
+    addresses = ["127.0.0.1", *([listen] if listen else ())]
+    if listen and not _can_bind(listen, 0):
+        raise HostNotFit(
+            f"{listen} is not an address of this machine, so that the controller cannot listen on it",
+            id="host.listen",
+            found=listen,
+            hint="`ip address` shows those that it has",
+        )
     given = {port for lab in home.labs() if (note := state.read(lab)) for port in note.ports}
     found: list[int] = []
     for port in random.SystemRandom().sample(PORTS, min(len(PORTS), 300 + 10 * count)):
         if len(found) == count:
             break
-        if port not in given and _can_bind(address, port):
+        if port not in given and all(_can_bind(address, port) for address in addresses):
             found.append(port)
     if len(found) < count:
-        raise HostNotFit(f"no {count} free TCP ports were found on {address}", id="host.no-port")
+        where = " and ".join(addresses)
+        raise HostNotFit(f"no {count} free TCP ports were found on {where}", id="host.no-port")
     return found
 
 
@@ -104,7 +119,8 @@ def _networks(texts: Iterable[str]) -> list[ipaddress.IPv4Network]:
 
 
 def _can_bind(address: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         try:
             probe.bind((address, port))
         except OSError:

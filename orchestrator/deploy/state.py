@@ -66,6 +66,8 @@ class LabState:
         supervised: Whether parts that end are started again.
         carried: native: the nodes of each host process, once nodes were added or removed; a node stays where
             it is then.
+        tls: Whether connections to the controller are in TLS.
+        listen: An address of the machine where it is reached as well, besides loopback.
         ttl_mode: What relays do with TTL, `uniform` or `pipe`; see `orchestrator.plan.ttl`.
     """
 
@@ -87,6 +89,8 @@ class LabState:
     processes: int = 1
     supervised: bool = True
     ttl_mode: str = "uniform"
+    tls: bool = False
+    listen: str = ""
     buffers: Mapping[str, str] = field(default_factory=dict)
     carried: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -94,6 +98,17 @@ class LabState:
     def ports(self) -> tuple[int, ...]:
         """Every port of this machine that the lab was given."""
         return (self.controller_port, *self.published)
+
+    @property
+    def controller_url(self) -> str:
+        """Where control connections of this machine go."""
+        return f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.controller_port}/control"
+
+    @property
+    def api_url(self) -> str:
+        """Where the REST API is; on the address that other machines reach, if there is one."""
+        host = f"[{self.listen}]" if ":" in self.listen else self.listen or "127.0.0.1"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.controller_port}/api/v1"
 
     def node(self, number: int) -> NodeNote:
         """The node with that id; KeyError if there is none."""

@@ -197,6 +197,8 @@ class Lab(BlockingChanges):
         timeout: float = DEFAULT_TIMEOUT_S,
         processes: int | Literal["each"] | None = None,
         restart: bool = True,
+        tls: bool | None = None,
+        listen: str | None = None,
         progress: Progress = _quiet,
         home: Home | None = None,
     ) -> Lab:
@@ -210,6 +212,8 @@ class Lab(BlockingChanges):
             timeout=timeout,
             processes=processes,
             restart=restart,
+            tls=tls,
+            listen=listen,
             progress=progress,
             home=home,
         )

@@ -27,6 +27,7 @@ from orchestrator.deploy.ports import free_ports
 from orchestrator.deploy.preflight import require_fit
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import NmError, UsageError, counted
+from orchestrator.lab.damage import damaged
 from orchestrator.lab.node_faults import GONE_S, NodeNotBack
 from orchestrator.lab.operator import Operator, operator
 from orchestrator.lab.planned_change import (
@@ -316,8 +317,18 @@ async def _planned(
             link_secret=settings.link_secret,
             db_password=settings.db.password,
         ),
+        certificates=_certificates(directory) if state.tls else None,
     )
     return _as_before(directory, planned, before), state
+
+
+def _certificates(directory: LabDirectory) -> plan.Certificates:
+    files = (plan.AUTHORITY_FILE, plan.CERTIFICATE_FILE, plan.KEY_FILE)
+    try:
+        authority, certificate, key = ((directory.run / name).read_text() for name in files)
+    except OSError as error:
+        raise damaged(directory, str(error)) from error
+    return plan.Certificates(authority=authority, certificate=certificate, key=key)
 
 
 async def _link_ports(

@@ -13,6 +13,7 @@ from orchestrator.clock import Deadline, SystemClock
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState
 from orchestrator.errors import ControllerUnreachable
+from orchestrator.plan import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE
 
 SHOWN = 3
 
@@ -71,6 +72,8 @@ def damaged(directory: LabDirectory, gone: str) -> LabDamaged:
 
 def _needed(directory: LabDirectory, state: LabState) -> list[Path]:
     needed = [directory.run / name for name in ("controller.toml", "topology.yaml", "manifest.json")]
+    if state.tls:
+        needed += [directory.run / name for name in (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE)]
     needed += [Path(node.config) for node in state.nodes]
     if state.backend == "native":
         needed.append(directory.database / "data" / "PG_VERSION")

@@ -79,6 +79,8 @@ class AsyncLab(LiveObjects):
         timeout: float = DEFAULT_TIMEOUT_S,  # noqa: ASYNC109  # passed on, named in the error
         processes: int | Literal["each"] | None = None,
         restart: bool = True,
+        tls: bool | None = None,
+        listen: str | None = None,
         progress: Progress = _quiet,
         home: Home | None = None,
     ) -> AsyncLab:
@@ -93,6 +95,8 @@ class AsyncLab(LiveObjects):
             timeout: Seconds that it may take to become ready.
             processes: native: host processes to spread the nodes over, `each` for one per node.
             restart: Whether parts that end are restarted automatically.
+            tls: Whether connections to the controller are in TLS; as the topology says unless given.
+            listen: An address of this machine where the controller is reached as well; likewise.
             progress: Called with a description of the current step.
             home: Where the lab lives; see `Home.default`.
 
@@ -102,7 +106,8 @@ class AsyncLab(LiveObjects):
         """
         if not isinstance(source, Topology):
             source = topology.load(source, overrides)
-        options = UpOptions(name, backend, tuple(str(each) for each in external), timeout, processes, restart)
+        outside = tuple(str(each) for each in external)
+        options = UpOptions(name, backend, outside, timeout, processes, restart, tls, listen)
         result = await bring_up(home or Home.default(), source, options, progress)
         return cls(result.directory, result.state, result)
 

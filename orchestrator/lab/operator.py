@@ -16,6 +16,7 @@ from orchestrator.deploy.state import LabState
 from orchestrator.deploy.supervision import comes_back
 from orchestrator.errors import ControllerUnreachable, NmError, ProtocolError
 from orchestrator.lab.damage import damaged, missing
+from orchestrator.plan import AUTHORITY_FILE
 from orchestrator.protocol import Message, Role
 from orchestrator.protocol.messages import (
     ChangeLab,
@@ -162,14 +163,20 @@ async def dial(directory: LabDirectory, state: LabState, limit_s: float = 5.0) -
     """
     try:
         settings = load_controller(directory.run / "controller.toml")
-    except NmError as error:
-        raise damaged(directory, missing(directory, state) or error.message) from error
-    url = f"ws://127.0.0.1:{state.controller_port}/control"
+        authority = (directory.run / AUTHORITY_FILE).read_text() if state.tls else ""
+    except (NmError, OSError) as error:
+        raise damaged(directory, missing(directory, state) or str(error)) from error
     deadline = Deadline(SystemClock(), limit_s)
     while True:
         left = deadline.remaining() or 0.1
         try:
-            return await connect(url, settings.operator_token, Role.OPERATOR, within=left)
+            return await connect(
+                state.controller_url,
+                settings.operator_token,
+                Role.OPERATOR,
+                within=left,
+                authority=authority,
+            )
         except ControllerUnreachable:
             if deadline.expired or not comes_back(directory, state, "controller"):
                 raise

@@ -12,7 +12,7 @@ from orchestrator import topology
 from orchestrator.deploy.home import LabDirectory
 from orchestrator.deploy.state import LabState, write_whole
 from orchestrator.errors import NmError, UsageError
-from orchestrator.topology import Topology
+from orchestrator.topology import Access, Topology
 from orchestrator.topology.difference import Difference, Entry, difference
 
 __all__ = [
@@ -93,7 +93,11 @@ def make(
         number: replace(node, external=True) if number in outside else node
         for number, node in source.nodes.items()
     }
-    target = replace(source, nodes=nodes, name=current.name)
+    # `--tls` and `--listen` need not be repeated; a file that says something has to say what holds.
+    access = source.controller
+    if access == Access() or access.same_as(current.controller):
+        access = current.controller
+    target = replace(source, nodes=nodes, name=current.name, controller=access)
     found = difference(current, target)
     return PlannedChange(state.lab, True, target, found, is_interrupted(directory))
 

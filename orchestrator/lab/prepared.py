@@ -24,6 +24,7 @@ def planned_of(
     link_ports: Mapping[int, int],
     db: plan.Database | None,
     secrets: plan.Secrets | None = None,
+    certificates: plan.Certificates | None = None,
 ) -> plan.DeploymentPlan:
     """Return the plan of a lab whose ports and networks have been chosen.
 
@@ -35,6 +36,7 @@ def planned_of(
         link_ports: docker: the ports on this machine of neighbours of external nodes.
         db: native: where Postgres is.
         secrets: Tokens and password; generated unless given.
+        certificates: Those for TLS; made where the topology has TLS, unless given.
     """
     return plan.build(
         source,
@@ -47,6 +49,7 @@ def planned_of(
         link_ports=link_ports,
         db=db,
         secrets=secrets,
+        certificates=certificates,
         subnet=state.subnet,
         tun_device=str(TUN),
         link_directory=str(directory.links) if state.backend == "native" else "",
@@ -96,6 +99,8 @@ def first_note(
         seed=source.seed,
         subnet=subnet,
         published=published,
+        tls=source.controller.encrypted,
+        listen=source.controller.listen,
     )
 
 

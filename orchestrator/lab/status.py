@@ -26,6 +26,7 @@ from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
 from orchestrator.lab.operator import operator
 from orchestrator.lab.planned_change import is_interrupted
+from orchestrator.plan import AUTHORITY_FILE
 from orchestrator.protocol.messages import GroupStatus, LinkStatus, RunStatus, Status
 from orchestrator.protocol.tokens import TOKEN_FILE
 from orchestrator.services import ServiceState
@@ -130,6 +131,7 @@ class LabStatus:
         services: The user's own services, in the order of their start.
         note: What `up` wrote down.
         token_file: The file with the operator's token.
+        ca_file: The file with the certificate authority of the controller; None without TLS.
     """
 
     lab: str
@@ -144,6 +146,7 @@ class LabStatus:
     services: tuple[ServiceState, ...] = ()
     note: LabState | None = field(default=None, repr=False)
     token_file: str | None = None
+    ca_file: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The lab as `nm status -o json` shows it."""
@@ -200,7 +203,7 @@ class LabStatus:
             "topology": note.topology if note else None,
             "seed": note.seed if note else None,
             "created": note.created if note else None,
-            "controller": f"ws://127.0.0.1:{note.controller_port}/control" if note else None,
+            "controller": note.controller_url if note else None,
             **self._rest_api(),
             "subnet": note.subnet if note else None,
             "ttl_mode": note.ttl_mode if note else None,
@@ -208,12 +211,13 @@ class LabStatus:
         }
 
     def _rest_api(self) -> dict[str, str | None]:
-        """Where the REST API, its OpenAPI document and the operator's token are."""
-        api = f"http://127.0.0.1:{self.note.controller_port}/api/v1" if self.note else None
+        """Where the REST API, its OpenAPI document, the operator's token and the certificate are."""
+        api = self.note.api_url if self.note else None
         return {
             "api_url": api,
             "openapi_url": f"{api}/openapi.json" if api else None,
             "token_file": self.token_file,
+            "ca_file": self.ca_file,
         }
 
     def _nodes_with_settings(self) -> list[dict[str, Any]]:
@@ -249,7 +253,8 @@ async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
         text = "a change of the lab is under way, or was interrupted: the same command again completes it"
         status = replace(status, problems=(*status.problems, text))
     status = await _with_services(host, directory, state, status)
-    status = replace(status, token_file=str(directory.run / TOKEN_FILE))
+    ca_file = str(directory.run / AUTHORITY_FILE) if state.tls else None
+    status = replace(status, token_file=str(directory.run / TOKEN_FILE), ca_file=ca_file)
     if supervision.wanted(state):
         report = supervision.report(directory, state)
         status = replace(status, parts=(*status.parts, Part("supervisor", report.running, str(report))))

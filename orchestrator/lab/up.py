@@ -37,6 +37,7 @@ from orchestrator.lab.prepared import database, digest_of, first_note, nodes_bes
 from orchestrator.lab.ready import until_ready
 from orchestrator.lab.repair import repair
 from orchestrator.topology import Topology
+from orchestrator.topology.access import require_tls_outside, with_options
 
 SUBNET_ATTEMPTS = 3
 
@@ -55,6 +56,8 @@ class UpOptions:
         timeout_s: How long the lab may take to become ready.
         processes: native: host processes to spread the nodes over, `each` for one per node; one unless given.
         restart: Whether parts that end are restarted automatically.
+        tls: Whether connections to the controller are in TLS; as the topology says unless given.
+        listen: An address of this machine where the controller is reached as well; likewise.
     """
 
     name: str | None = None
@@ -63,6 +66,8 @@ class UpOptions:
     timeout_s: float = DEFAULT_TIMEOUT_S
     processes: int | Literal["each"] | None = None
     restart: bool = True
+    tls: bool | None = None
+    listen: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,8 @@ async def bring_up(home: Home, source: Topology, options: UpOptions, progress: P
     timer = Timer(progress)
     if not IPV6.exists():
         source = replace(source, ipv6="")
+    source = replace(source, controller=with_options(source.controller, options.tls, options.listen))
+    require_tls_outside(source.controller)
     name = checked_name(options.name or source.name)
     directory = home.lab(name)
     external = topology.select(source, options.external) if options.external else ()
@@ -281,7 +288,7 @@ async def _prepare(
     run = secrets.token_hex(4)
     # Held until the state file is written, so that the next process sees our choice.
     async with machine_lock(home, "choice"):
-        port, *link_ports = free_ports(home, 1 + len(beside))
+        port, *link_ports = free_ports(home, 1 + len(beside), source.controller.listen)
         given = [note.subnet for lab in home.labs() if (note := notes.read(lab)) and note.subnet]
         behind = [prefix for node in source.nodes.values() for prefix in node.prefixes]
         taken = [*used, *given, source.subnet, *behind]

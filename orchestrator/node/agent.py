@@ -83,6 +83,7 @@ class Agent:
         work: Path,
         logs: Path | None,
         watchdog: Watchdog,
+        authority: str = "",
     ) -> None:
         self._nodes = nodes
         self._watchdog = watchdog
@@ -105,6 +106,7 @@ class Agent:
             self._handle_commands,
             self._ask_again,
             self._request_refused,
+            authority,
         )
         self._commands: dict[type[Message], Callable[..., None]] = {
             PrepareRun: self._prepare,

@@ -87,4 +87,5 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
         work=work,
         logs=given.directory / "logs" if given.directory else None,
         watchdog=watchdog,
+        authority=settings.controller_ca,
     )

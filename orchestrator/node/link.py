@@ -81,6 +81,7 @@ class ControllerLink:
         on_frame: Called in the loop with each frame that the controller sends.
         on_return: Called in the loop when the controller is back after it was lost.
         on_refusal: Called in the loop with what a role waits for and the controller refused, and why.
+        authority: With TLS: the certificate authority that issued the controller's certificate, PEM text.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class ControllerLink:
         on_frame: Callable[[Connection, Frame], None],
         on_return: Callable[[], None],
         on_refusal: Callable[[ChangeLinks | RunFlow, Error], None] = lambda _asked, _error: None,
+        authority: str = "",
     ) -> None:
         self._url = url
+        self._authority = authority
         self._token = token
         self._node = node
         self._hello = hello
@@ -145,7 +148,14 @@ class ControllerLink:
         Raises:
             PeerError: The controller refuses us.
         """
-        introduced = reconnecting(self._url, self._token, Role.AGENT, process=self._process, node=self._node)
+        introduced = reconnecting(
+            self._url,
+            self._token,
+            Role.AGENT,
+            process=self._process,
+            node=self._node,
+            authority=self._authority,
+        )
         # Closed here: what is left to the end of the loop may be closed twice at once, with a complaint.
         async with aclosing(introduced):
             await self._stay(introduced)

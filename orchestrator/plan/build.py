@@ -9,6 +9,13 @@ from dataclasses import dataclass, replace
 from orchestrator import __version__
 from orchestrator.errors import UsageError
 from orchestrator.plan.behind import forwarding, prefix_routes, uplink_of
+from orchestrator.plan.certificates import (
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    Certificates,
+    certificate_names,
+    make_certificates,
+)
 from orchestrator.plan.containers import DATABASE_SOCKET, LINKS, plan_containers
 from orchestrator.plan.machines import buffer_sysctls, hostname
 from orchestrator.plan.model import (
@@ -25,6 +32,7 @@ from orchestrator.plan.ttl import ttl_mode
 from orchestrator.plan.user_services import plan_instances
 from orchestrator.protocol import node_token
 from orchestrator.topology import USER_SPACE_BASE, Node, Topology, Uplink
+from orchestrator.topology.access import require_tls_outside
 
 __all__ = ["CONTROLLER_PORT", "LINK_PORT", "build"]
 
@@ -51,6 +59,7 @@ def build(
     controller_port: int = CONTROLLER_PORT,
     link_ports: Mapping[int, int] | None = None,
     secrets: Secrets | None = None,
+    certificates: Certificates | None = None,
     db: Database | None = None,
     subnet: str | None = None,
     images: Images | None = None,
@@ -73,6 +82,7 @@ def build(
         controller_port: The port on this machine's loopback where the controller is reached.
         link_ports: Ports on this machine's loopback for the neighbours of external nodes.
         secrets: Tokens and password; generated unless given.
+        certificates: Those for TLS; made where the topology has TLS, unless given.
         db: Where Postgres is; for docker it is the lab's own container.
         subnet: The container network's subnet; the engine's choice unless given.
         images: Names of the images; those of this version unless given.
@@ -84,18 +94,26 @@ def build(
         machine: docker: addresses of this machine, which nodes do not reach over an uplink.
 
     Raises:
-        UsageError: The lab's name, an external node, an uplink or the subnet cannot be used.
+        UsageError: The lab's name, an external node, an uplink, the controller's address or the subnet cannot
+            be used.
     """
     name = _checked_name(lab or topology.name)
     docker = backend == "docker"
     marked = _with_external_nodes(topology, external)
     if docker:
         _check_uplinks(marked)
+    access = marked.controller
+    require_tls_outside(access)
+    if not access.encrypted:
+        certificates = None
+    elif certificates is None:
+        certificates = make_certificates(name, certificate_names(access))
     shared = _Shared(
         topology=marked,
         lab=name,
         backend=backend,
         secrets=secrets or Secrets.generate(),
+        certificates=certificates,
         port=controller_port,
         published=_published(marked, link_ports or {}) if docker else {},
         ready_timeout_ms=_milliseconds(ready_timeout),
@@ -117,6 +135,7 @@ def build(
         instances=plan_instances(marked, backend),
         buffers=buffer_sysctls(marked),
         secrets=shared.secrets,
+        certificates=certificates,
         controller_url=shared.controller_url(inside=False),
         images=images or Images.of_version(__version__),
         restart=restart,
@@ -141,6 +160,7 @@ class _Shared:
     lab: str
     backend: str
     secrets: Secrets
+    certificates: Certificates | None
     port: int
     published: Mapping[int, int]
     ready_timeout_ms: int
@@ -155,9 +175,9 @@ class _Shared:
 
     def controller_url(self, *, inside: bool) -> str:
         """Return where the controller is reached, from inside its container network or from this machine."""
-        return (
-            f"ws://controller:{CONTROLLER_PORT}/control" if inside else f"ws://127.0.0.1:{self.port}/control"
-        )
+        scheme = "wss" if self.certificates else "ws"
+        authority = f"controller:{CONTROLLER_PORT}" if inside else f"127.0.0.1:{self.port}"
+        return f"{scheme}://{authority}/control"
 
 
 def _checked_name(name: str) -> str:
@@ -238,6 +258,7 @@ def _node(shared: _Shared, node: Node) -> NodePlan:
         seed=topology.seed,
         external=node.external,
         controller_addr=shared.controller_url(inside=contained),
+        controller_ca=shared.certificates.authority if shared.certificates else "",
         controller_token=node_token(shared.secrets.node_key, node.id),
         # All parts of a lab start at once, and the controller may be the last.
         controller_connect_timeout_ms=_CONNECT_MS if node.external else shared.ready_timeout_ms,
@@ -295,6 +316,9 @@ def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
         # `ports`.
         host="0.0.0.0" if shared.docker else "127.0.0.1",
         port=CONTROLLER_PORT if shared.docker else shared.port,
+        listen="" if shared.docker else topology.controller.listen,
+        tls_certificate=CERTIFICATE_FILE if shared.certificates else "",
+        tls_key=KEY_FILE if shared.certificates else "",
         base_addr=topology.base_addr,
         net_mask=topology.net_mask,
         multicast_pool_base="239.255.0.0",

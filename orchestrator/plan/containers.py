@@ -2,8 +2,8 @@
 
 No container is privileged. Every root file system is read-only and every capability dropped; a node gets
 NET_ADMIN and the TUN device back, which is what making an interface takes. Ports are published on this
-machine's loopback alone. Processes, logs and files in memory are bounded; memory is not, because only the
-user knows how large a payload is.
+machine's loopback alone, that of the controller also on the address that the topology names. Processes, logs
+and files in memory are bounded; memory is not, because only the user knows how large a payload is.
 
 Postgres has no network: the controller reaches its socket through a volume that no other container has.
 
@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from orchestrator.errors import UsageError
+from orchestrator.plan.certificates import CERTIFICATE_FILE, KEY_FILE
 from orchestrator.plan.model import (
     Bind,
     DeploymentPlan,
@@ -182,6 +183,9 @@ def _postgres(plan: DeploymentPlan) -> ServicePlan:
 
 
 def _controller(plan: DeploymentPlan, port: int) -> ServicePlan:
+    files = ["controller.toml", *((CERTIFICATE_FILE, KEY_FILE) if plan.certificates else ())]
+    listen = plan.topology.controller.listen
+    addresses = ["127.0.0.1", f"[{listen}]" if ":" in listen else listen]
     return ServicePlan(
         name="controller",
         container_name=f"nm-{plan.lab}-controller",
@@ -190,7 +194,7 @@ def _controller(plan: DeploymentPlan, port: int) -> ServicePlan:
         command=("/etc/nm/controller.toml",),
         labels=_labels(plan, "controller"),
         environment=_environment(plan),
-        binds=(Bind(source="./controller.toml", target="/etc/nm/controller.toml"),),
+        binds=tuple(Bind(source=f"./{name}", target=f"/etc/nm/{name}") for name in files),
         volumes={"socket": DATABASE_SOCKET},
         networked=True,
         tmpfs=_SERVICE_FILES,
@@ -198,7 +202,9 @@ def _controller(plan: DeploymentPlan, port: int) -> ServicePlan:
         cap_add=(),
         devices=(),
         sysctls={},
-        ports=(f"127.0.0.1:{port}:{plan.controller.port}",),
+        ports=tuple(
+            f"{address}:{port}:{plan.controller.port}" for address in dict.fromkeys(addresses) if address
+        ),
         depends_on=("postgres",),
         healthcheck=_probed(*_READY),
     )

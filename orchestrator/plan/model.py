@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.impairment import trace_contents, trace_to_text
+from orchestrator.plan.certificates import Certificates
 from orchestrator.services import Instance
 from orchestrator.topology import Flow, Link, Node, Route, Topology, Uplink
 
@@ -93,6 +94,7 @@ class NodePlan:
     seed: int
     external: bool
     controller_addr: str
+    controller_ca: str
     controller_token: str = field(repr=False)
     controller_connect_timeout_ms: int
     private_network_name: str
@@ -144,6 +146,9 @@ class ControllerPlan:
     backend: str
     host: str
     port: int
+    listen: str
+    tls_certificate: str
+    tls_key: str
     base_addr: str
     net_mask: str
     multicast_pool_base: str
@@ -299,6 +304,7 @@ class DeploymentPlan:
         buffers: Kernel settings of all nodes that let TCP fill the links.
         restart: Whether containers that end are started again by the engine.
         controller_url: Where a program on this machine reaches the controller.
+        certificates: For TLS to the controller; None without it.
     """
 
     lab: str
@@ -313,6 +319,7 @@ class DeploymentPlan:
     controller_url: str
     images: Images
     home: str = ""
+    certificates: Certificates | None = None
     buffers: Mapping[str, str] = field(default_factory=dict)
     instances: tuple[Instance, ...] = ()
     services: tuple[ServicePlan, ...] = ()

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator import resources, services, topology
-from orchestrator.plan import DeploymentPlan
+from orchestrator.plan import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, DeploymentPlan
 from orchestrator.protocol.tokens import TOKEN_FILE
 from orchestrator.render.quoting import compose, toml
 
@@ -39,6 +39,10 @@ def render(plan: DeploymentPlan) -> tuple[RenderedFile, ...]:
     controller = environment.get_template("controller.toml.j2").render(controller=plan.controller)
     files.append(RenderedFile(plan.controller.file, controller, secret))
     files.append(RenderedFile(TOKEN_FILE, plan.controller.operator_token + "\n", _CLOSED))
+    if plan.certificates is not None:
+        files.append(RenderedFile(AUTHORITY_FILE, plan.certificates.authority, _OPEN))
+        files.append(RenderedFile(CERTIFICATE_FILE, plan.certificates.certificate, _OPEN))
+        files.append(RenderedFile(KEY_FILE, plan.certificates.key, secret))
     hosts = environment.get_template("hosts.j2").render(lab=plan.lab, hosts=plan.hosts)
     files.append(RenderedFile("hosts", hosts, _OPEN))
     files.append(RenderedFile("topology.yaml", topology.dump(plan.topology), _OPEN))

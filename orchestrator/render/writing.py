@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import HostNotFit
-from orchestrator.plan import DeploymentPlan
+from orchestrator.plan import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, DeploymentPlan
 from orchestrator.render.files import RenderedFile, render
 
 __all__ = ["RunDirectory", "update", "write"]
@@ -130,6 +130,7 @@ def _unwritable(folder: Path, error: OSError) -> HostNotFit:
 
 def _remove_stale_files(folder: Path, names: set[str]) -> None:
     ours = [*folder.glob("node-*.toml"), folder / "docker-compose.yml", folder / "postgres-password"]
+    ours += [folder / name for name in (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE)]
     for path in ours:
         if path.name not in names:
             path.unlink(missing_ok=True)

@@ -141,6 +141,9 @@ class ControllerSettings:
     seed: int = 0
     host: str = "127.0.0.1"
     port: int = 3_000
+    listen: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
     base_addr: str = "10.0.0.0"
     net_mask: str = "255.255.0.0"
     multicast_pool_base: str = "239.255.0.0"
@@ -234,6 +237,11 @@ _KEYS: dict[str, Field] = {
     "seed": Field(Integer(), "the lab's seed"),
     "host": Field(Text(), "the address to listen on"),
     "port": Field(Integer(0, PORT_MOST), "the port to listen on; 0 takes any"),
+    "listen": Field(Text(), "a further address to listen on"),
+    "tls_certificate": Field(
+        Text(), "the file with the certificate for TLS, PEM, beside this one; without it there is no TLS"
+    ),
+    "tls_key": Field(Text(), "the file with its private key, PEM"),
     "base_addr": Field(Address(), "node n has this address plus n"),
     "net_mask": Field(Address(), "mask of the emulated network"),
     "multicast_pool_base": Field(Address(), "first address for groups"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.fields import Boolean, Choice, Field, Integer, ListOf, Table, Text
-from orchestrator.settings.forms import PORT_MOST, Address
+from orchestrator.settings.forms import PORT_MOST, Address, Certificate
 from orchestrator.settings.reading import read_file, read_table, with_defaults
 
 __all__ = ["NODE_TABLE", "LosslessSettings", "NodeSettings", "load_node", "loads_node"]
@@ -44,6 +44,7 @@ class NodeSettings:
     lab: str = ""
     seed: int = 0
     external: bool = False
+    controller_ca: str = ""
     controller_token: str = field(default="", repr=False)
     controller_connect_timeout_ms: int = 5_000
     private_network_name: str = ""
@@ -93,6 +94,9 @@ _KEYS = {
     "seed": Field(Integer(), "the lab's seed"),
     "external": Field(Boolean(), "whether a user's own program is this node"),
     "controller_addr": Field(Text(), "websocket address of the controller", required=True),
+    "controller_ca": Field(
+        Certificate(), "the certificate authority of a controller at a `wss://` address, PEM"
+    ),
     "controller_token": Field(Text(), "the node's own token, which authenticates it to the controller"),
     "controller_connect_timeout_ms": Field(_MILLIS, "how long the first connection may take"),
     "private_network_name": Field(Text(), "nodes of one name reach each other at private addresses"),

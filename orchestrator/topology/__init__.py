@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.topology.loader import load, loads
-from orchestrator.topology.model import Flow, Generator, LabTest, Link, Node, Route, Topology, Uplink
+from orchestrator.topology.model import Access, Flow, Generator, LabTest, Link, Node, Route, Topology, Uplink
 from orchestrator.topology.prefixes import UPLINK_NETWORK, USER_SPACE_BASE
 from orchestrator.topology.selector import SelectorInvalid
 from orchestrator.topology.service_model import Build, Ready, Service, Volume
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UPLINK_NETWORK",
     "USER_SPACE_BASE",
+    "Access",
     "Build",
     "Flow",
     "Generator",

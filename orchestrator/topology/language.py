@@ -22,6 +22,7 @@ from orchestrator.fields import (
     Unit,
 )
 from orchestrator.impairment import METRICS
+from orchestrator.topology.access import CONTROLLER
 from orchestrator.topology.flow_keys import FLOW
 from orchestrator.topology.ipv6 import Prefix6
 from orchestrator.topology.kinds import (
@@ -314,6 +315,7 @@ ROOT = Placed(
         "tests": Field(
             ListOf(LabTestKind(), "test"), "what has to hold in the lab; `nm test` runs them one by one"
         ),
+        "controller": Field(CONTROLLER, "where the controller is reached besides loopback, and TLS"),
         "metrics": Field(_METRICS, "the counters of nodes, links and flows that `nm top` shows"),
         "flows": Field(
             ListOf(FLOW, "flow"), "user-space flows, which the dataplane carries; they start with the lab"

@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator.errors import TopologyInvalid
 from orchestrator.source import Problems, Value, apply_override, named, parse_yaml, read_text
+from orchestrator.topology.access import build_access
 from orchestrator.topology.flow_keys import build_flows
 from orchestrator.topology.ipv6 import unique_local_prefix
 from orchestrator.topology.lab_tests import build_lab_tests
@@ -108,6 +109,7 @@ def _resolve(value: Value, file: str, problems: Problems) -> Topology | None:
         transport=root.get("transport", "auto"),
         subnet=root.get("subnet", "10.0.0.0/16"),
         ipv6=(unique_local_prefix(bare.name) if ipv6 else "") if isinstance(ipv6, bool) else ipv6,
+        controller=build_access(value, root.get("controller", {}), problems),
         tests=build_lab_tests(root.get("tests", ()), nodes, problems),
         generator=Generator(generator["type"], generator["params"]) if generator else None,
         file=file,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from orchestrator.errors import Problem
@@ -19,6 +19,7 @@ from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate
 
 __all__ = [
+    "Access",
     "Flow",
     "Generator",
     "LabTest",
@@ -32,6 +33,47 @@ __all__ = [
 ]
 
 LabTestKindName = Literal["reach", "tcp", "http", "command", "route", "throughput", "loss", "delay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where the lab's controller is reached, and how.
+
+    Attributes:
+        listen: An address of the machine, besides loopback; empty for none.
+        tls: Whether connections are in TLS; None for where they leave the machine.
+        names: Further host names in its certificate.
+    """
+
+    listen: str = ""
+    tls: bool | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether other machines may reach it."""
+        return bool(self.listen) and not ipaddress.ip_address(self.listen).is_loopback
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether connections are in TLS."""
+        return self.is_outside if self.tls is None else self.tls
+
+    @property
+    def is_plain_outside(self) -> bool:
+        """Whether other machines may reach it without TLS, which is refused."""
+        return self.is_outside and not self.encrypted
+
+    def same_as(self, other: Access) -> bool:
+        """Whether both mean the same, whatever they leave out."""
+        return replace(self, tls=self.encrypted) == replace(other, tls=other.encrypted)
+
+    def __str__(self) -> str:
+        """Return it in words, for messages."""
+        words = ["TLS" if self.encrypted else "no TLS"]
+        words += [f"listening on {self.listen} as well"] if self.listen else []
+        words += [f"as {', '.join(self.names)}"] if self.names else []
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +302,7 @@ class Topology:
         subnet: The lab's TUN network; node n has its first address plus n.
         ipv6: Its IPv6 network, likewise; empty for none.
         generator: Where the links came from, if a generator was used.
+        controller: Where the controller is reached, and whether with TLS.
         metrics_interval_ms: How often nodes report their counters in milliseconds; 0 for never.
         metrics_keep_s: Seconds for which the reports are kept.
         tests: What has to hold in the lab, in the order of the file.
@@ -280,6 +323,7 @@ class Topology:
     services: tuple[Service, ...] = ()
     transport: str = "auto"
     subnet: str = "10.0.0.0/16"
+    controller: Access = Access()
     metrics_interval_ms: int = 1_000
     metrics_keep_s: int = 3_600
     ipv6: str = ""

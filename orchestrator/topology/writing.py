@@ -14,7 +14,7 @@ from orchestrator.topology.generators import GENERATORS, HINTS, GeneratorType
 from orchestrator.topology.language import LAB_NAME
 from orchestrator.topology.link_words import written
 from orchestrator.topology.loader import loads
-from orchestrator.topology.model import Flow, Link, Node, Route, Topology
+from orchestrator.topology.model import Access, Flow, Link, Node, Route, Topology
 from orchestrator.topology.nodes import SOCKS5_FIELDS
 from orchestrator.topology.service_model import Service
 from orchestrator.units import Duration, Rate, Size
@@ -58,6 +58,8 @@ def dump(topology: Topology) -> str:
         lines.append(f"transport: {topology.transport}")
     if metrics := _metrics(topology):
         lines.append(f"metrics: {flow(metrics)}")
+    if topology.controller != Access():
+        lines.append(f"controller: {flow(_access(topology.controller))}")
     if topology.routes:
         lines += ["routes:", *(f"  - {flow(_route(route))}" for route in topology.routes)]
     if topology.flows:
@@ -70,6 +72,13 @@ def dump(topology: Topology) -> str:
     if topology.tests:
         lines += ["tests:", *(f"  - {flow(dict(test.written))}" for test in topology.tests)]
     return "\n".join(lines) + "\n"
+
+
+def _access(access: Access) -> dict[str, Any]:
+    shown: dict[str, Any] = {"listen": access.listen} if access.listen else {}
+    if access.tls is not None:
+        shown["tls"] = access.tls
+    return {**shown, "names": list(access.names)} if access.names else shown
 
 
 def _metrics(topology: Topology) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from orchestrator.transport.errors import Disconnected, RequestTimeout
 from orchestrator.transport.first_line import HttpApi
 from orchestrator.transport.pipes import MemoryPipe, Pipe, WebSocketPipe
 from orchestrator.transport.server import CONTROL_PATH, Handler, HttpHandler, Server, admit, serve
+from orchestrator.transport.tls import server_context
 
 __all__ = [
     "CONTROL_PATH",
@@ -34,6 +35,7 @@ __all__ = [
     "memory_pair",
     "reconnecting",
     "serve",
+    "server_context",
 ]
 
 

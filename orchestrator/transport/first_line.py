@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from orchestrator.tasks import spawn
+from orchestrator.transport.tls import HANDSHAKE, NO_TLS_HERE
 
 __all__ = ["FirstLine", "HttpApi"]
 
@@ -63,6 +64,11 @@ class FirstLine:
     def take(self, data: bytes) -> bool:
         """Take bytes from the peer; True when the connection is for the API, which gets it then."""
         self._data += data
+        if self._data[0] == HANDSHAKE:
+            self._limit.cancel()
+            self._transport.write(NO_TLS_HERE)
+            self._transport.close()
+            return False
         if b"\n" not in self._data and len(self._data) < MAX_LINE:
             return False
         self._limit.cancel()

@@ -1,4 +1,4 @@
-"""Accept control connections, and answer HTTP on the same port.
+"""Accept control connections, and answer HTTP on the same port, both in TLS if there is a certificate.
 
 The first line of a connection decides: control connections and short answers such as `/healthz` are those of
 the `websockets` library, and paths that an `HttpApi` takes are handed to the protocol that it makes.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.protocol import (
@@ -24,13 +24,17 @@ from orchestrator.protocol import (
     error_reply,
 )
 from orchestrator.protocol.messages import Welcome
+from orchestrator.tasks import spawn
 from orchestrator.transport.client import PING_INTERVAL, PING_TIMEOUT
 from orchestrator.transport.connection import Connection
 from orchestrator.transport.errors import RequestTimeout
 from orchestrator.transport.first_line import FirstLine, HttpApi
 from orchestrator.transport.pipes import WebSocketPipe
+from orchestrator.transport.tls import HANDSHAKE, TLS_ONLY, accept, first_byte
 
 if TYPE_CHECKING:
+    import ssl
+
     from websockets.asyncio.server import Server as WebSocketServer
     from websockets.asyncio.server import ServerConnection
     from websockets.http11 import Request, Response
@@ -43,6 +47,9 @@ CONTROL_PATH = "/control"
 HELLO_TIMEOUT = 10.0
 """Seconds to wait for the `Hello` of a new connection."""
 
+REFUSED_S = 2.0
+"""Seconds for a client without TLS to read that it needs it."""
+
 MAX_UNAUTHENTICATED = 1024
 """The limit of unauthenticated connections; a lab of a thousand nodes starts within it."""
 
@@ -54,9 +61,15 @@ HttpHandler = Callable[[str], tuple[int, str, bytes] | None]
 class Server:
     """A listening socket; created by `serve`."""
 
-    def __init__(self, inner: WebSocketServer, http_api: HttpApi | None = None) -> None:
+    def __init__(
+        self,
+        inner: WebSocketServer,
+        http_api: HttpApi | None = None,
+        handshakes: Collection[asyncio.Task[None]] = (),
+    ) -> None:
         self._inner = inner
         self._http_api = http_api
+        self._handshakes = handshakes
 
     @property
     def address(self) -> tuple[str, int]:
@@ -67,6 +80,8 @@ class Server:
     async def close(self) -> None:
         """Take no more connections, end those that are open, and wait for their handlers."""
         self._inner.close()
+        for handshake in list(self._handshakes):
+            handshake.cancel()
         if self._http_api is not None:
             await self._http_api.close()
         await self._inner.wait_closed()
@@ -74,20 +89,22 @@ class Server:
 
 async def serve(
     handler: Handler,
-    host: str,
+    host: str | Sequence[str],
     port: int,
     *,
     http_handler: HttpHandler | None = None,
     http_api: HttpApi | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Server:
     """Listen for control connections.
 
     Args:
         handler: Called with each new connection; the connection ends when it returns.
-        host: Address to listen on.
+        host: Address to listen on, or several.
         port: Port, 0 for any free one.
         http_handler: Answers plain HTTP requests.
         http_api: Handles the connections whose first request it takes.
+        tls: Take TLS alone, with the certificate in this context.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -95,6 +112,7 @@ async def serve(
     from websockets.asyncio.server import serve as listen
 
     unauthenticated: set[ServerConnection] = set()
+    handshakes: set[asyncio.Task[None]] = set()
 
     async def handle(socket: ServerConnection) -> None:
         connection = Connection(WebSocketPipe(socket))
@@ -109,10 +127,10 @@ async def serve(
 
     inner = await listen(
         handle,
-        host,
+        host,  # type: ignore[arg-type]  # the event loop takes several
         port,
         process_request=answer,
-        create_connection=_bounded_socket(unauthenticated, http_api),
+        create_connection=_bounded_socket(unauthenticated, http_api, tls, handshakes),
         # Up to four frames (batches of at most 256 KiB) are buffered here; `Connection` adds back-pressure.
         max_queue=4,
         max_size=2 * MAX_MESSAGE,
@@ -125,11 +143,14 @@ async def serve(
         server_header=None,
         logger=_quiet_logger(),
     )
-    return Server(inner, http_api)
+    return Server(inner, http_api, handshakes)
 
 
 def _bounded_socket(
-    unauthenticated: set[ServerConnection], http_api: HttpApi | None
+    unauthenticated: set[ServerConnection],
+    http_api: HttpApi | None,
+    tls: ssl.SSLContext | None,
+    handshakes: set[asyncio.Task[None]],
 ) -> type[ServerConnection]:
     """Return the class of the server's sockets, which are in `unauthenticated` until they are admitted."""
     from websockets.asyncio.server import ServerConnection as Socket
@@ -142,6 +163,8 @@ def _bounded_socket(
 
         first_line: FirstLine | None = None
         is_websocket = False  # `Socket` was told of the connection
+        early = b""  # arrived before the handshake was known to be complete
+        is_refused = False
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             assert isinstance(transport, asyncio.Transport), "the server listens on a stream"
@@ -149,7 +172,49 @@ def _bounded_socket(
                 transport.abort()
                 return
             unauthenticated.add(self)
-            self.first_line = FirstLine(transport, http_api, self._begin, HELLO_TIMEOUT)
+            if tls is None:
+                self.first_line = FirstLine(transport, http_api, self._begin, HELLO_TIMEOUT)
+                return
+            handshake = spawn(self._begin_tls(transport, tls), name="TLS handshake")
+            handshakes.add(handshake)
+            handshake.add_done_callback(handshakes.discard)
+
+        async def _begin_tls(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
+            """Go on in TLS, or answer a client without it, both within the time limit of the `Hello`."""
+            # Not in `connection_made`: the event loop of Python 3.11.2 begins to read after it all the same.
+            transport.pause_reading()
+            secured = None
+            try:
+                async with asyncio.timeout(HELLO_TIMEOUT):
+                    first = await first_byte(transport)
+                    if first == HANDSHAKE:
+                        secured = await accept(transport, self, tls, HELLO_TIMEOUT)
+                    elif first is not None:
+                        self._refuse(transport)
+                        return
+            except (OSError, TimeoutError):
+                pass
+            finally:
+                if secured is None and not self.is_refused:
+                    unauthenticated.discard(self)
+                    transport.abort()
+            if secured is not None:
+                self.first_line = FirstLine(secured, http_api, self._begin, HELLO_TIMEOUT)
+                early, self.early = self.early, b""
+                if early:
+                    self.data_received(early)
+
+        def _refuse(self, transport: asyncio.Transport) -> None:
+            """Answer a client without TLS.
+
+            What it sends is read until it closes: the answer may be lost if the connection is closed while
+            bytes wait to be read.
+            """
+            self.is_refused = True
+            transport.write(TLS_ONLY)
+            transport.write_eof()
+            transport.resume_reading()
+            asyncio.get_running_loop().call_later(REFUSED_S, transport.abort)
 
         def _begin(self, transport: asyncio.Transport, data: bytes) -> None:
             """Go on as a websocket."""
@@ -159,13 +224,15 @@ def _bounded_socket(
             super().data_received(data)
 
         def data_received(self, data: bytes) -> None:
-            if self.first_line is None:
+            if self.is_websocket:
                 super().data_received(data)
+            elif self.first_line is None:
+                self.early = b"" if self.is_refused else self.early + data
             elif self.first_line.take(data):
                 unauthenticated.discard(self)  # another protocol has the connection
 
         def eof_received(self) -> None:
-            if self.first_line is None:
+            if self.is_websocket:
                 super().eof_received()
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -10,10 +10,10 @@ INTRODUCTION = """# REST API
 
 The controller of a lab answers HTTP on the port of its control connections, on the loopback address unless
 its
-file says otherwise. `nm inspect -o json` gives the address as `api_url`, the OpenAPI document as
-`openapi_url`,
-and as `token_file` the file whose content goes into the header `Authorization: Bearer`. The document alone
-needs no token.
+file says otherwise ([TLS](../how-to/tls.md)). `nm inspect -o json` gives the address as `api_url`, the
+OpenAPI document as `openapi_url`,
+as `token_file` the file whose content goes into the header `Authorization: Bearer`, and with TLS as `ca_file`
+the certificate authority. The document alone needs no token.
 How to use it: [Change a lab over HTTP](../how-to/rest.md).
 
 Bodies and answers are JSON. A body has at most 1 MiB. Unknown parameters and fields are refused. Settings

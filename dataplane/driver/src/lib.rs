@@ -19,5 +19,6 @@ pub(crate) mod control;
 pub mod max;
 pub mod node;
 pub mod runtime;
+mod tls;
 
 pub use nm_messages::Value;

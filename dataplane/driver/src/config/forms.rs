@@ -83,13 +83,13 @@ pub fn parse_prefix(text: &str) -> Result<Prefix, String> {
     })
 }
 
-/// Completes `host:port` to `ws://host:port/control`; a complete address is also accepted.
+/// Completes `host:port` to `ws://host:port/control`; a complete address, also of `wss`, is accepted.
 pub fn parse_controller(text: &str) -> Result<String, String> {
-    let expected = "`ws://HOST:PORT/control` or `HOST:PORT`".to_owned();
-    let rest = match text.split_once("://") {
-        Some(("ws", rest)) => rest,
+    let expected = "`ws://HOST:PORT/control`, `wss://HOST:PORT/control` or `HOST:PORT`".to_owned();
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("ws" | "wss"), rest)) => (scheme, rest),
         Some(_) => return Err(expected),
-        None => text,
+        None => ("ws", text),
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = authority.rsplit_once(':').ok_or_else(|| expected.clone())?;
@@ -98,7 +98,7 @@ pub fn parse_controller(text: &str) -> Result<String, String> {
         return Err(expected);
     }
     Ok(format!(
-        "ws://{authority}/{}",
+        "{scheme}://{authority}/{}",
         if path.is_empty() { "control" } else { path }
     ))
 }

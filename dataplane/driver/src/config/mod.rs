@@ -121,6 +121,8 @@ pub struct NodeSettings {
     pub external: bool,
     /// Websocket address of the controller, complete with scheme and path.
     pub controller_addr: String,
+    /// The certificate authority of the controller, PEM text; empty for an address of `ws`.
+    pub controller_ca: String,
     /// The token that authenticates the control connection.
     pub controller_token: Secret,
     /// Time limit of the first connection.
@@ -252,6 +254,7 @@ fn read_root(
     let local_address = root.parsed("local_address", Some(""), unless(&[""], IPV4));
     let ipv6 = root.parsed("ipv6", Some(""), parse_network6);
     let controller_addr = root.parsed("controller_addr", None, parse_controller);
+    let controller_ca = read_authority(root, controller_addr.as_deref());
     let private_network_addr = network::read_private_address(root);
     let public_network_addr = read_public_address(root);
     let tun_interface_name = root.parsed("tun_interface_name", Some("utun"), parse_interface);
@@ -293,6 +296,7 @@ fn read_root(
         uplink: uplink?,
         net_mask: net_mask?,
         controller_addr: controller_addr?,
+        controller_ca: controller_ca?,
         private_network_addr: private_network_addr?,
         public_network_addr: public_network_addr?,
         tun_interface_name: tun_interface_name?,
@@ -346,6 +350,23 @@ fn read_public_address(root: &mut Reader<'_>) -> Option<String> {
     public_address(&address, port)
         .map_err(|message| root.refuse_value("public_network_addr", message))
         .ok()
+}
+
+/// The certificate authority of a controller at an address of `wss`, which needs one.
+fn read_authority(root: &mut Reader<'_>, controller_addr: Option<&str>) -> Option<String> {
+    let authority = root.string("controller_ca", Some(""));
+    let needed = controller_addr.is_some_and(|addr| addr.starts_with("wss://"));
+    if authority.is_empty() && !needed {
+        return Some(authority);
+    }
+    match crate::tls::client_config(&authority) {
+        Ok(_) => Some(authority),
+        Err(reason) => {
+            let message = format!("`controller_ca` is not a certificate authority: {reason}");
+            root.refuse_value("controller_ca", message);
+            None
+        }
+    }
 }
 
 /// The user name and the password of SOCKS5, of 1 to 255 bytes each (RFC 1929); both or neither.

@@ -157,11 +157,33 @@ fn controller_addresses_are_completed_or_refused() {
         ("h:1", "ws://h:1/control"),
         ("ws://h:1", "ws://h:1/control"),
         ("ws://h:1/x", "ws://h:1/x"),
+        ("wss://h:1", "wss://h:1/control"),
     ] {
         assert_eq!(forms::parse_controller(given).as_deref(), Ok(expected));
     }
     for bad in ["", "h", "h:0", "http://h:1", ":3000", "h:99999"] {
         assert!(forms::parse_controller(bad).is_err(), "{bad} was accepted");
+    }
+}
+
+#[test]
+fn an_address_with_tls_needs_a_certificate_authority() {
+    let authority = include_str!("../control/tests/certificates/valid_authority.pem");
+    let given = |ca: &str| {
+        format!("node_id = 2\ncontroller_addr = \"wss://h:1\"\ncontroller_ca = {ca:?}\n")
+    };
+    let settings = NodeSettings::parse(&given(authority), Path::new("n.toml")).expect("good");
+    assert_eq!(settings.controller_ca, authority);
+    for (bad, reason) in [
+        ("", "it has no certificate in PEM form"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "BadEncoding",
+        ),
+    ] {
+        let found = problem(&given(bad));
+        assert_eq!(found.key.as_deref(), Some("controller_ca"));
+        assert!(found.message.contains(reason), "{}", found.message);
     }
 }
 

@@ -53,8 +53,10 @@ pub trait Executor: Send + Sync {
 /// The address of a controller. Nodes of this process with the same controller share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// Websocket address.
+    /// Websocket address, of `ws` or `wss`.
     pub addr: String,
+    /// The certificate authority that issued the controller's certificate, PEM text; empty for an address of `ws`.
+    pub authority: String,
     /// The number of this process.
     pub process: u64,
 }

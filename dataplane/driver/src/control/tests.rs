@@ -4,8 +4,9 @@ mod connection;
 mod flows;
 mod orders;
 mod refusals;
+mod tls;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
@@ -72,9 +73,13 @@ impl Drop for Watchdog {
     }
 }
 
+/// The bytes of a connection, in TLS or not.
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
 /// One accepted connection of the fake controller.
 struct Peer {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Box<dyn Stream>>,
     received: std::collections::VecDeque<Frame<ToController>>,
 }
 
@@ -82,6 +87,12 @@ impl Peer {
     fn accept(listener: &TcpListener) -> Self {
         let (stream, _) = listener.accept().expect("a connection");
         stream.set_read_timeout(Some(LONG)).expect("a time limit");
+        Peer::over(stream)
+    }
+
+    /// Accepts the websocket of a connection.
+    fn over(stream: impl Stream + 'static) -> Self {
+        let stream: Box<dyn Stream> = Box::new(stream);
         Peer {
             socket: accept(stream).expect("a websocket"),
             received: Default::default(),
@@ -90,7 +101,16 @@ impl Peer {
 
     /// Accepts, and replies to the hello message.
     fn welcome(listener: &TcpListener) -> Self {
-        let mut peer = Peer::accept(listener);
+        Peer::accept(listener).welcomed()
+    }
+
+    /// Accepts the websocket of a connection, and replies to the hello message.
+    fn welcome_over(stream: impl Stream + 'static) -> Self {
+        Peer::over(stream).welcomed()
+    }
+
+    fn welcomed(mut self) -> Self {
+        let peer = &mut self;
         let hello = peer.handle_message();
         let token = token_of(hello.node);
         assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == token));
@@ -102,7 +122,7 @@ impl Peer {
                 incarnation: 1,
             },
         );
-        peer
+        self
     }
 
     /// Expects the report that the node has carried out all orders.
@@ -283,12 +303,23 @@ fn attach_node(addr: String, limit: Duration) -> Fixture {
 }
 
 fn attach_with(addr: String, limit: Duration, reconnect: bool) -> Fixture {
-    let endpoint = Endpoint { addr, process: 9 };
+    attach_to(endpoint(addr), limit, reconnect)
+}
+
+fn attach_to(endpoint: Endpoint, limit: Duration, reconnect: bool) -> Fixture {
     let node = Setup::new(2, limit, reconnect, false);
     let reply = node.reply;
     let handle = attach(endpoint, node.registration, reply).expect("a thread");
     let watchdog = Watchdog::over(pool::spawn);
     node.rest.complete(handle, watchdog)
+}
+
+fn endpoint(addr: String) -> Endpoint {
+    Endpoint {
+        addr,
+        authority: String::new(),
+        process: 9,
+    }
 }
 
 /// What a node passes to a connection, and what the test keeps.
@@ -384,7 +415,7 @@ fn connect_with(
             .expect("a runtime");
         let _ = send.send(runtime.handle().clone());
         let resolver = Resolver::new(lookup, Duration::from_millis(300));
-        let endpoint = Endpoint { addr, process: 9 };
+        let endpoint = endpoint(addr);
         runtime.block_on(Connection::new(endpoint, sender, inputs, resolver, pool::retire).run());
         runtime.shutdown_background(); // a look-up may be stuck for as long as the test holds it
     });

@@ -142,6 +142,7 @@ fn attach(
     };
     let socket = Endpoint {
         addr: settings.controller_addr.clone(),
+        authority: settings.controller_ca.clone(),
         process,
     };
     let answer = Arc::clone(registration);
@@ -205,11 +206,8 @@ fn private_address(settings: &NodeSettings) -> Result<Option<IpAddr>, NodeError>
 }
 
 fn is_loopback(controller_addr: &str) -> bool {
-    let authority = controller_addr
-        .trim_start_matches("ws://")
-        .split('/')
-        .next()
-        .unwrap_or("");
+    let (_, rest) = controller_addr.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or("");
     let host = authority
         .rsplit_once(':')
         .map_or(authority, |(host, _)| host);
@@ -314,7 +312,7 @@ mod tests {
     fn a_loopback_controller_is_recognised_by_its_address() {
         for (address, expected) in [
             ("ws://127.0.0.1:1/control", true),
-            ("ws://localhost:1/control", true),
+            ("wss://localhost:1/control", true),
             ("ws://[::1]:1/control", true),
             ("ws://controller:3000/control", false),
             ("ws://172.16.8.3:3000/control", false),
