@@ -16,7 +16,7 @@ from orchestrator.controller.routing import Edge, check_route, children, leads_t
 from orchestrator.protocol.messages import Pin, Route
 from orchestrator.store import PinRow, RouteRow
 
-__all__ = ["COMPUTED", "OF_FILE", "ExplicitRoutes"]
+__all__ = ["COMPUTED", "OF_FILE", "ExplicitRoutes", "Identity", "identity"]
 
 COMPUTED = "computed"
 """The origin of a route that is one of several shortest paths."""
@@ -25,6 +25,13 @@ OF_FILE = ("file", COMPUTED)
 """The origins of routes that follow the controller's file."""
 
 Pair = tuple[int, int]
+Identity = tuple[int, int, frozenset[Edge]]
+"""What tells one route of the controller's file from another: its nodes and its edges."""
+
+
+def identity(src: int, dst: int, edges: Iterable[Edge]) -> Identity:
+    """Return what tells a route of the file from another one."""
+    return src, dst, frozenset(edges)
 
 
 class ExplicitRoutes:
@@ -34,12 +41,14 @@ class ExplicitRoutes:
         rows: All of them by number, those that cannot be used included.
         pins: All pins by number.
         dead: The numbers of routes over links that carry nothing.
+        of_file: The number of each route of the controller's file, deleted and changed ones included.
     """
 
     def __init__(self) -> None:
         self.rows: dict[int, RouteRow] = {}
         self.pins: dict[int, PinRow] = {}
         self.dead: set[int] = set()
+        self.of_file: dict[Identity, int] = {}
         self._by_pair: dict[Pair, set[int]] = defaultdict(set)  # those that can be used
         self._by_edge: dict[Edge, set[int]] = defaultdict(set)  # likewise
         self._installed: set[int] = set()

@@ -60,9 +60,10 @@ class RouteRequests:
         session.connection.ack(frame, [route_changes.details(core, row) for row in found])
 
     async def _add(self, session: Session, frame: Frame, message: m.AddRoute) -> None:
-        form = (message.path, message.edges, message.weight, message.cause[:MAX_CAUSE])
+        form = (message.path, message.edges, message.weight)
+        row = await route_changes.new_route(self._core, message.src_node_id, message.dst_node_id, *form)
         before = routes_versions(self._core)
-        row = route_changes.add_route(self._core, message.src_node_id, message.dst_node_id, *form)
+        route_changes.add_route(self._core, row, message.cause[:MAX_CAUSE])
         await self._in_force(before)
         session.connection.ack(frame, route_changes.details(self._core, row))
 
@@ -87,8 +88,9 @@ class RouteRequests:
 
     async def _pin(self, session: Session, frame: Frame, message: m.AddPin) -> None:
         flows = (message.protocol, message.src_port, message.dst_port)
+        pin = await route_changes.new_pin(self._core, message.route_id, *flows)
         before = routes_versions(self._core)
-        pin = route_changes.add_pin(self._core, message.route_id, *flows, message.cause[:MAX_CAUSE])
+        route_changes.add_pin(self._core, pin, message.cause[:MAX_CAUSE])
         await self._in_force(before)
         session.connection.ack(frame, route_changes.pin_details(pin))
 

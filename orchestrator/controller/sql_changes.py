@@ -239,9 +239,6 @@ class SqlChanges:
                     refusals.append(_Refusal("routes", (route_id,), error.id, error.message, before))
                     row = before
             wanted[route_id] = row
-        # Rows of the file that were changed before they were deleted are noted by no trigger.
-        gone = [(n,) for n, row in wanted.items() if row is None and n <= len(self._core.settings.routes)]
-        self._core.store.lab.deleted_from_file("routes", gone)
         lab.change_routes(wanted)
         return refusals
 

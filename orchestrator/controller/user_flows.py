@@ -18,12 +18,12 @@ from typing import Any
 from orchestrator import log
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import FlowInvalid, RouteInvalid
+from orchestrator.controller.explicit_routes import identity
 from orchestrator.controller.flow_table import FlowTable
 from orchestrator.controller.registry import Node
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
-from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store import FlowRow, NewFlow, RowRefused
 from orchestrator.tasks import spawn
 
@@ -409,13 +409,13 @@ def _of_file(core: Core) -> Iterator[NewFlow]:
             rate_bps=entry.rate_bps,
             weight=entry.weight,
             transport=entry.transport,
-            route_id=_route_number(core.settings, entry.src, entry.dst, entry.route),
+            route_id=_route_number(core, entry.src, entry.dst, entry.route),
             origin="file",
         )
         yield from [flow] * entry.count
 
 
-def _route_number(settings: ControllerSettings, src: int, dst: int, path: Sequence[int] | None) -> int | None:
+def _route_number(core: Core, src: int, dst: int, path: Sequence[int] | None) -> int | None:
     """Return the explicit route of the file with this path; None without a path.
 
     Raises:
@@ -423,11 +423,10 @@ def _route_number(settings: ControllerSettings, src: int, dst: int, path: Sequen
     """
     if path is None:
         return None
-    wanted = frozenset(pairwise(path))
-    for number, route in enumerate(settings.routes, start=1):
-        if (route.src, route.dst, frozenset(route.edges)) == (src, dst, wanted):
-            return number
-    raise no_route(src, dst, path, "`routes:` of the topology file has them")
+    number = core.lab.explicit.of_file.get(identity(src, dst, pairwise(path)))
+    if number is None:
+        raise no_route(src, dst, path, "`routes:` of the topology file has them")
+    return number
 
 
 def no_route(src: int, dst: int, path: Sequence[int], hint: str) -> RouteInvalid:

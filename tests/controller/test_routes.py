@@ -219,6 +219,35 @@ async def test_what_is_no_route_is_refused_with_the_reason_and_changes_nothing(
 
 
 @pytest.mark.integration
+async def test_routes_and_pins_of_operators_and_of_sql_never_get_one_number(
+    start: Start, database: dict[str, Any]
+) -> None:
+    controller, _ = await lab(start, database, RouteEntry(src=1, dst=3, edges=EAST))
+    conninfo = DatabaseSettings(**database).conninfo()
+    insert = "INSERT INTO routes ({}src_node_id, dst_node_id, edges) VALUES ({}1, 3, '[1, 4, 3]')"
+    returning = insert.format("", "") + " RETURNING route_id"
+    async with (
+        operating(controller) as operator,
+        await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as sql,
+    ):
+        # A number that a statement gave by itself is left out by whoever comes next.
+        for number in (2, 4, 999_999):
+            await sql.execute(insert.format("route_id, ", f"{number}, ").encode())
+        numbers = []
+        for _ in range(2):
+            numbers.append((await value(operator, m.AddRoute(1, 3, path=(1, 4, 3))))["route_id"])
+            numbers += await (await sql.execute(returning.encode())).fetchone() or ()
+        assert numbers == [3, 5, 6, 7]
+        await sql.execute("SELECT setval('route_numbers', 999998), setval('pin_numbers', 8)")
+        assert (await value(operator, m.AddRoute(1, 3, path=(1, 4, 3))))["route_id"] == 1_000_000
+        assert await (await sql.execute(returning.encode())).fetchone() == (1_000_001,)
+        await sql.execute("INSERT INTO flow_pins (pin_id, route_id) VALUES (9, 1)")
+        assert (await value(operator, m.AddPin(1)))["pin_id"] == 10
+        pinned = await sql.execute("INSERT INTO flow_pins (route_id) VALUES (1) RETURNING pin_id")
+        assert await pinned.fetchone() == (11,)
+
+
+@pytest.mark.integration
 async def test_a_node_that_cannot_take_a_route_is_named(
     start: Start, database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
