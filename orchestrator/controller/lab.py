@@ -316,8 +316,7 @@ class Lab(LabNodes):
             reconcile.remember(self.registry.node(node_id), have, self.wanted_routes[node_id], self.registry)
         self._returned.clear()
         found: dict[int, list[Message]] = {}
-        # Where routes begin comes last: the nodes behind it know a route before it is taken.
-        for node_id in sorted(self._dirty, key=lambda each: (self.explicit.begin_at(each), each)):
+        for node_id in sorted(self._dirty):
             node = self.registry.node(node_id)
             if node.peer is None or node.wanted is Wanted.STOPPED:
                 continue
@@ -336,6 +335,11 @@ class Lab(LabNodes):
     def has_changes(self) -> bool:
         """Whether `flush` has something to look at."""
         return bool(self._dirty or self._groups_stale or self._paths_stale or self._alive_stale)
+
+    @property
+    def routes_can_go_on(self) -> bool:
+        """Whether nodes have confirmed what a change of a route waits for."""
+        return any(not self._unconfirmed(node) for node in self.explicit.awaited)
 
     def directory(self) -> tuple[DirectoryEntry, ...]:
         """Return all groups as they are sent to nodes."""
@@ -376,7 +380,21 @@ class Lab(LabNodes):
     def _routes_touched(self, touched: set[int]) -> None:
         for node in touched:
             self.wanted_routes.pop(node, None)
-        self._touch(*touched)
+        self._touch(*(node for node in touched if node in self.registry))
+
+    def _answers(self, node_id: int) -> bool:
+        """Tell whether a node confirms what it is sent, now or when it is back in a moment."""
+        if node_id not in self.registry:
+            return False
+        node = self.registry.node(node_id)
+        return node.wanted is Wanted.RUNNING and (node.peer is not None or node.expected_back)
+
+    def _unconfirmed(self, node_id: int) -> bool:
+        """Tell whether a node has still to confirm its routes."""
+        if not self._answers(node_id):
+            return False
+        wanted, node = self.wanted_routes.get(node_id), self.registry.node(node_id)
+        return wanted is None or node.sent_state.routes_confirmed != wanted.version
 
     def _changed(self, ends: tuple[int, int], *, paths: bool) -> None:
         self._touch(*ends)
@@ -412,6 +430,14 @@ class Lab(LabNodes):
                     self._tables[node_id] = (table, table_digest(table))
                     self.wanted_routes.pop(node_id, None)
                     self._touch(node_id)
+        self._make_wanted()
+        while done := [node for node in self.explicit.awaited if not self._unconfirmed(node)]:
+            self._routes_touched(self.explicit.confirmed(done))
+            self._make_wanted()
+        # What a controller finds when it begins is in force already; what changes from now on is confirmed.
+        self.explicit.answers = self._answers
+
+    def _make_wanted(self) -> None:
         if len(self.wanted_routes) < len(self._tables):
             for node_id, (table, digest) in self._tables.items():
                 if node_id not in self.wanted_routes:

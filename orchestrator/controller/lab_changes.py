@@ -15,10 +15,10 @@ from typing import Any
 from orchestrator.controller import restore
 from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import LabChangeInvalid, LinkNotApplied
+from orchestrator.controller.errors import LabChangeInvalid, LinkNotApplied, RouteNotApplied
 from orchestrator.controller.explicit_routes import OF_FILE, Identity
 from orchestrator.controller.group_changes import change_member, delete_group, set_trees
-from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force
+from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force, unchanged_route
 from orchestrator.controller.node_handler import node_row
 from orchestrator.controller.registry import Link, Node, Wanted, pair
 from orchestrator.controller.route_changes import forget_pins
@@ -251,6 +251,7 @@ class LabChanges:
         await self._wait_stored()
         if change.flows:
             await self._flows.file_changed()
+        await self._wait_routes([*gone, *routes])
         await self._wait_removed(removed)
         await put_in_force(core, changed, state=True)
 
@@ -274,7 +275,7 @@ class LabChanges:
         """Tell whether all nodes that answer have confirmed their routes."""
         lab = self._core.lab
         there = [node for node in lab.registry if node.peer is not None and node.wanted is Wanted.RUNNING]
-        return not lab.has_changes and all(
+        return not (lab.has_changes or lab.explicit.changing) and all(
             node.sent_state.routes_confirmed == lab.wanted_routes_version(node.id) for node in there
         )
 
@@ -372,6 +373,17 @@ class LabChanges:
                 id="lab.not-stored",
                 hint="it is kept when Postgres is back; a controller that is started anew reads the file",
             )
+
+    async def _wait_routes(self, routes: Collection[int]) -> None:
+        """Wait until nodes have confirmed changes of routes.
+
+        Raises:
+            RouteNotApplied: One has not in time.
+        """
+        core = self._core
+        if not await core.wait_until(lambda: not unchanged_route(core, routes), APPLY_LIMIT):
+            text = f"the lab was changed, but {unchanged_route(core, routes) or 'not in time'}"
+            raise RouteNotApplied(text, hint="it will be applied when the node answers")
 
     async def _wait_removed(self, removed: Collection[Ends]) -> None:
         """Wait until the ends of removed links that are there have confirmed it.

@@ -46,6 +46,8 @@ def text_of(file: ControllerSettings) -> str:
             f"src = {route.src}",
             f"dst = {route.dst}",
             f"edges = {list(map(list, route.edges))}",
+            f"weight = {route.weight}",
+            f"computed = {str(route.computed).lower()}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -237,7 +239,7 @@ async def test_a_route_keeps_its_number_and_its_pins_wherever_the_file_has_it(
     await ask(asking, change(replace(file, routes=(back, replace(east, weight=3.0), west))))
     assert listed() == {1: east.edges, 2: west.edges, 3: back.edges}
     assert host.nodes[1].pins == {pin["pin_id"]: m.Pin(pin["pin_id"], 1, 3, 1)}
-    await host.until(lambda: [host.nodes[1].explicit[n].weight for n in (1, 2)] == [3.0, 5.0])
+    assert [host.nodes[1].explicit[n].weight for n in (1, 2)] == [3.0, 5.0]
     await ask(asking, m.DeleteRoute(3))
     await controller.stop()
     # Another place in the file again, changed while no controller was there; what was deleted stays so.
