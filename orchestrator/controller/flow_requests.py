@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -82,10 +81,7 @@ class FlowRequests:
         await store.flushed()
         after = min(message.after, MOST)
         rows = await store.read_flows(ids, after, limit + 1, open_only=message.open_only)
-        now = [
-            replace(self._flows.open_flow(row.flow_id) or row, taken_route=row.taken_route)
-            for row in rows[:limit]
-        ]
+        now = [self._flows.open_flow(row.flow_id) or row for row in rows[:limit]]
         session.connection.reply(
             frame, m.FlowList(frame.id, tuple(status_of(row) for row in now), len(rows) > limit)
         )

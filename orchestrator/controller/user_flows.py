@@ -259,9 +259,11 @@ class UserFlows:
         self._note_ended()
 
     def _check_routes(self, node: int) -> None:
-        """Let flows fail whose route is none of their pair."""
+        """Let flows fail that have not begun and whose route is none of their pair."""
         pinned = [
-            row for row in self._table.to_be_added(node) if row.route_id is not None and row.src == node
+            row
+            for row in self._table.to_be_added(node)
+            if row.route_id is not None and row.src == node and row.state == "waiting"
         ]
         for row in pinned:
             usable = self._core.lab.explicit.of_pair(row.src, row.dst)
@@ -312,10 +314,16 @@ class UserFlows:
         self._send_soon()
 
     def _routed(self, session: Session, node: Node, frame: Frame, message: m.RouteAssigned) -> None:
-        store = self._core.store
-        store.history.flows_routed([(a.route_id, a.flow_id) for a in message.assignments])
-        taken = ((a.route_id, self._packets.get(a.flow_id)) for a in message.assignments)
-        store.flows.routed((route, flow) for route, flow in taken if flow is not None)
+        store, moved = self._core.store, defaultdict[int, list[int]](list)
+        store.history.flows_routed([(a.route_id or None, a.flow_id) for a in message.assignments])
+        taken = [(a.route_id or None, self._packets.get(a.flow_id)) for a in message.assignments]
+        known = [(route, flow) for route, flow in taken if flow is not None]
+        for route, flow in known:
+            if self._table.routed(flow, route):
+                moved[route or 0].append(flow)
+        store.flows.routed(known)
+        for route, flows in moved.items():
+            self._tell("flow.moved", flows, node=node.id, level="debug", route=route)
         session.connection.ack(frame)
 
     def _finished(self, session: Session, node: Node, frame: Frame, message: m.FlowFinished) -> None:

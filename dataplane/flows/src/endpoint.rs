@@ -54,6 +54,10 @@ pub struct Endpoint {
     progress_at: Option<Instant>,
     /// Acknowledged bytes at the last report, by flow.
     reported: BTreeMap<u64, u64>,
+    /// Connections whose beginning was reported since the last look at the routes.
+    begun: Vec<usize>,
+    /// The generation of the node's routes at that look.
+    routes_seen: u64,
 }
 
 impl Endpoint {
@@ -92,11 +96,13 @@ impl Endpoint {
             epochs: 0,
             progress_at: None,
             reported: BTreeMap::new(),
+            begun: Vec::new(),
+            routes_seen: 0,
         })
     }
 
-    /// Runs flows that begin or end at this node. A flow that runs continues, with the rate and the weight of the
-    /// repeated request; the result of one that has ended is reported again.
+    /// Runs flows that begin or end at this node. A flow that runs continues, with the rate, the weight and the
+    /// preferred route of the repeated request; the result of one that has ended is reported again.
     ///
     /// # Errors
     ///
@@ -139,11 +145,12 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Reports the beginning of a running flow again, and changes its rate and weight if they differ.
+    /// Reports the beginning of a running flow again, and changes its rate, weight and route if they differ.
     fn repeat(&mut self, now: Instant, index: usize, spec: &FlowSpec) {
         if let Some(Side::Source(source)) = self.side(index) {
-            source.change(now, spec.rate_bps, spec.weight);
+            source.change(now, spec);
             let began = source.began_again();
+            self.begun.extend(began.as_ref().map(|_| index));
             self.events.extend(began);
             self.set_ready(index);
         }
@@ -409,6 +416,7 @@ impl Endpoint {
         };
         let began = source.take_began();
         let end = source.take_end();
+        self.begun.extend(began.as_ref().map(|_| index));
         self.events.extend(began);
         if let Some(end) = end {
             self.end(end);
@@ -418,6 +426,32 @@ impl Endpoint {
     fn end(&mut self, end: FlowEnd) {
         self.events.push_back(FlowEvent::Ended(end.clone()));
         self.records.end(end);
+    }
+
+    /// Reports the explicit routes of flows that have begun, and of running flows that take another route than before.
+    /// Cheap while nothing of both is new.
+    ///
+    /// `generation` increases when the routes may have changed; `route_of` returns the route of a flow that prefers
+    /// one, 0 for none.
+    pub fn check_routes(
+        &mut self,
+        now: Instant,
+        generation: u64,
+        mut route_of: impl FnMut(&FlowKey, RouteId) -> RouteId,
+    ) {
+        let changed = std::mem::replace(&mut self.routes_seen, generation) != generation;
+        if self.begun.is_empty() && !changed {
+            return;
+        }
+        let begun = std::mem::take(&mut self.begun);
+        let running = self.records.running().map(|(_, index)| (index, false)).filter(|_| changed);
+        let found: Vec<_> = begun.into_iter().map(|index| (index, true)).chain(running).collect();
+        for (index, again) in found {
+            if let Some(Side::Source(source)) = self.side(index) {
+                let routed = source.routed(now, again, &mut route_of);
+                self.events.extend(routed);
+            }
+        }
     }
 
     /// The next event.
