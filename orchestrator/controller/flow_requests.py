@@ -9,7 +9,8 @@ from typing import Any
 
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import FlowInvalid, FlowsNotEnded, FlowUnknown, RunUnknown
-from orchestrator.controller.user_flows import MOST_AT_ONCE, UserFlows, no_route, status_of
+from orchestrator.controller.file_flows import no_route
+from orchestrator.controller.user_flows import MOST_AT_ONCE, UserFlows, status_of
 from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m

@@ -13,7 +13,8 @@ from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
 from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.groups import Group, Groups, TreeSpec
-from orchestrator.controller.lab_nodes import LabNodes, same_length
+from orchestrator.controller.lab_nodes import same_length
+from orchestrator.controller.lab_routes import LabRoutes
 from orchestrator.controller.outside import with_outside
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
@@ -32,7 +33,7 @@ from orchestrator.protocol.messages import (
     RemoveNode,
     StartUp,
 )
-from orchestrator.store import PinRow, RouteRow
+from orchestrator.store import RouteRow
 
 __all__ = ["Lab"]
 
@@ -40,7 +41,7 @@ _GONE = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
 """States of a node whose links are down at its neighbours."""
 
 
-class Lab(LabNodes):
+class Lab(LabRoutes):
     """The state of the lab.
 
     Args:
@@ -272,17 +273,6 @@ class Lab(LabNodes):
         self._touch(node_id, *self.registry.neighbours(node_id))
         return True
 
-    def change_routes(self, changed: Mapping[int, RouteRow | None]) -> None:
-        """Add, replace or remove (None) explicit routes by number; nodes get the differences.
-
-        One that is wrong is left out and named in `problems`.
-        """
-        self._routes_touched(self.explicit.change(changed, self.registry.links, self.problems))
-
-    def change_pins(self, changed: Mapping[int, PinRow | None]) -> None:
-        """Add, replace or remove (None) pins by number; the sources of their flows get the differences."""
-        self._routes_touched(self.explicit.change_pins(changed))
-
     def group_changed(self, group_id: int) -> None:
         """A group, its members or its trees are not what they were."""
         self._groups_stale.add(group_id)
@@ -336,11 +326,6 @@ class Lab(LabNodes):
         """Whether `flush` has something to look at."""
         return bool(self._dirty or self._groups_stale or self._paths_stale or self._alive_stale)
 
-    @property
-    def routes_can_go_on(self) -> bool:
-        """Whether nodes have confirmed what a change of a route waits for."""
-        return any(not self._unconfirmed(node) for node in self.explicit.awaited)
-
     def directory(self) -> tuple[DirectoryEntry, ...]:
         """Return all groups as they are sent to nodes."""
         return tuple(group.entry for group in self.groups)
@@ -372,29 +357,6 @@ class Lab(LabNodes):
         self.problems.pop(about, None)
         if node.problem:
             self.problems[about] = f"node {node.id}: {node.problem}"
-
-    def _touch(self, *node_ids: int) -> None:
-        self._dirty.update(node_ids)
-        self._unready.update(node_ids)
-
-    def _routes_touched(self, touched: set[int]) -> None:
-        for node in touched:
-            self.wanted_routes.pop(node, None)
-        self._touch(*(node for node in touched if node in self.registry))
-
-    def _answers(self, node_id: int) -> bool:
-        """Tell whether a node confirms what it is sent, now or when it is back in a moment."""
-        if node_id not in self.registry:
-            return False
-        node = self.registry.node(node_id)
-        return node.wanted is Wanted.RUNNING and (node.peer is not None or node.expected_back)
-
-    def _unconfirmed(self, node_id: int) -> bool:
-        """Tell whether a node has still to confirm its routes."""
-        if not self._answers(node_id):
-            return False
-        wanted, node = self.wanted_routes.get(node_id), self.registry.node(node_id)
-        return wanted is None or node.sent_state.routes_confirmed != wanted.version
 
     def _changed(self, ends: tuple[int, int], *, paths: bool) -> None:
         self._touch(*ends)
@@ -431,18 +393,7 @@ class Lab(LabNodes):
                     self.wanted_routes.pop(node_id, None)
                     self._touch(node_id)
         self._make_wanted()
-        while done := [node for node in self.explicit.awaited if not self._unconfirmed(node)]:
-            self._routes_touched(self.explicit.confirmed(done))
-            self._make_wanted()
-        # What a controller finds when it begins is in force already; what changes from now on is confirmed.
-        self.explicit.answers = self._answers
-
-    def _make_wanted(self) -> None:
-        if len(self.wanted_routes) < len(self._tables):
-            for node_id, (table, digest) in self._tables.items():
-                if node_id not in self.wanted_routes:
-                    own, pins = self.explicit.of_node(node_id), self.explicit.pins_of_node(node_id)
-                    self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own, pins)
+        self._go_on_with_routes()
 
     def _refresh_groups(self) -> None:
         if not self._groups_stale:

@@ -11,14 +11,13 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from orchestrator import log
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import FlowInvalid, RouteInvalid
-from orchestrator.controller.explicit_routes import identity
+from orchestrator.controller.errors import FlowInvalid
+from orchestrator.controller.file_flows import flows_of_file
 from orchestrator.controller.flow_table import FlowTable
 from orchestrator.controller.registry import Node
 from orchestrator.errors import NmError, StoreUnavailable
@@ -27,7 +26,7 @@ from orchestrator.protocol import messages as m
 from orchestrator.store import FlowRow, NewFlow, RowRefused
 from orchestrator.tasks import spawn
 
-__all__ = ["MOST_AT_ONCE", "UserFlows", "no_route", "status_of"]
+__all__ = ["MOST_AT_ONCE", "UserFlows", "status_of"]
 
 MOST_AT_ONCE = 10_000
 """Flows that one request may start; the file has the same bound."""
@@ -98,7 +97,7 @@ class UserFlows:
 
     async def _insert_of_file(self) -> None:
         core = self._core
-        new = list(_of_file(core))
+        new = list(flows_of_file(core))
         plain = [[getattr(flow, name) for name in NewFlow.__slots__] for flow in new]
         digest = hashlib.sha256(json.dumps(plain).encode()).hexdigest() if new else ""
         if new and not await core.store.stored(STORE_LIMIT):
@@ -404,44 +403,6 @@ def status_of(row: FlowRow) -> m.FlowStatus:
         finish_us=row.finish_us,
         taken_route=row.taken_route,
     )
-
-
-def _of_file(core: Core) -> Iterator[NewFlow]:
-    """Return the flows of the lab's file, one by one."""
-    for entry in core.settings.flows:
-        flow = NewFlow(
-            src=entry.src,
-            dst=entry.dst,
-            size_bytes=entry.size_bytes,
-            duration_ms=entry.duration_ms,
-            rate_bps=entry.rate_bps,
-            weight=entry.weight,
-            transport=entry.transport,
-            route_id=_route_number(core, entry.src, entry.dst, entry.route),
-            origin="file",
-        )
-        yield from [flow] * entry.count
-
-
-def _route_number(core: Core, src: int, dst: int, path: Sequence[int] | None) -> int | None:
-    """Return the explicit route of the file with this path; None without a path.
-
-    Raises:
-        RouteInvalid: There is none.
-    """
-    if path is None:
-        return None
-    number = core.lab.explicit.of_file.get(identity(src, dst, pairwise(path)))
-    if number is None:
-        raise no_route(src, dst, path, "`routes:` of the topology file has them")
-    return number
-
-
-def no_route(src: int, dst: int, path: Sequence[int], hint: str) -> RouteInvalid:
-    """Return the error that no explicit route has a path."""
-    shown = " → ".join(map(str, path))
-    text = f"there is no explicit route {shown} from node {src} to node {dst}"
-    return RouteInvalid(text, id="flow.route", found=shown, hint=hint)
 
 
 def _settle(future: asyncio.Future[list[int]], value: list[int] | Exception) -> None:

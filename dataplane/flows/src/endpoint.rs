@@ -1,6 +1,7 @@
 //! The endpoint of a node: all of its flows, their connections, ready queue and timers.
 
 mod mtu;
+mod reports;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -338,23 +339,6 @@ impl Endpoint {
         }
     }
 
-    fn report_progress(&mut self, now: Instant) {
-        let connections = &self.connections;
-        let acked =
-            self.records.running().filter_map(|(id, index)| match &connections[index].as_ref()?.side {
-                Side::Source(source) => Some((id, source.acked())),
-                Side::Sink(_) => None,
-            });
-        let acked: BTreeMap<u64, u64> = acked.collect();
-        let moved = acked.iter().filter(|(id, bytes)| **bytes != self.reported.get(id).copied().unwrap_or(0));
-        let moved: Vec<(u64, u64)> = moved.map(|(id, bytes)| (*id, *bytes)).collect();
-        if !moved.is_empty() {
-            self.events.push_back(FlowEvent::Progressed(moved));
-        }
-        self.progress_at = (!acked.is_empty()).then(|| now + PROGRESS);
-        self.reported = acked;
-    }
-
     /// The next instant at which [`Endpoint::handle_timeout`] must be called, if any.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Instant> {
@@ -426,32 +410,6 @@ impl Endpoint {
     fn end(&mut self, end: FlowEnd) {
         self.events.push_back(FlowEvent::Ended(end.clone()));
         self.records.end(end);
-    }
-
-    /// Reports the explicit routes of flows that have begun, and of running flows that take another route than before.
-    /// Cheap while nothing of both is new.
-    ///
-    /// `generation` increases when the routes may have changed; `route_of` returns the route of a flow that prefers
-    /// one, 0 for none.
-    pub fn check_routes(
-        &mut self,
-        now: Instant,
-        generation: u64,
-        mut route_of: impl FnMut(&FlowKey, RouteId) -> RouteId,
-    ) {
-        let changed = std::mem::replace(&mut self.routes_seen, generation) != generation;
-        if self.begun.is_empty() && !changed {
-            return;
-        }
-        let begun = std::mem::take(&mut self.begun);
-        let running = self.records.running().map(|(_, index)| (index, false)).filter(|_| changed);
-        let found: Vec<_> = begun.into_iter().map(|index| (index, true)).chain(running).collect();
-        for (index, again) in found {
-            if let Some(Side::Source(source)) = self.side(index) {
-                let routed = source.routed(now, again, &mut route_of);
-                self.events.extend(routed);
-            }
-        }
     }
 
     /// The next event.
