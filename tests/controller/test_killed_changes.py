@@ -64,51 +64,48 @@ async def test_a_controller_that_is_killed_in_the_middle_of_changes_has_made_eac
         + "[[links]]\na = 1\nb = 4\n[[routes]]\nsrc = 1\ndst = 3\nedges = [[1, 2], [2, 3]]\n"
     )
     host = FakeProcess([1, 2, 3, 4], 7)
-    known = {"route": 0, "tree": 0, "link": 0, "flows": 0}
-    for round_, moment in enumerate(("asked", "told", "acknowledged", "end")):
+    allowed = {key: {0} for key in ("route", "tree", "link", "flows")}
+    for moment in ("in force at a node", "acknowledged", "end"):
         async with Killable(file) as running:
             await ready_lab_at(running.url, host)
-            if not round_:
+            if not host.nodes[1].trees:
                 await host.request(1, m.CreateGroup("weights"))
                 await host.request(3, m.JoinGroup(1))
                 await host.request(1, m.SetGroupRoutes(1, WAYS[0]))
-            assert await states(running.url) == known
-            # The nodes have what the controller says.
-            hop = WAYS[known["route"]][0][1]
+            found = await states(running.url)
+            assert all(found[what] in each for what, each in allowed.items()), (found, allowed)
+            hop = WAYS[found["route"]][0][1]  # the nodes have what the controller says
             await host.until(lambda hop=hop: host.nodes[1].explicit[1].next_hops == (hop,))  # type: ignore[misc]
-            assert len(host.nodes[1].flows) >= known["flows"]
             if moment == "end":
                 break
-            way = 1 - known["route"]
+            way = 1 - found["route"]
+            wanted = {"route": way, "tree": way, "link": way, "flows": found["flows"] + 2}
             asking = await connect(running.url, OPERATOR_TOKEN, "operator")
             host.received.clear()
             asked = {
                 what: asyncio.create_task(asking.request(each, within=20))
                 for what, each in changes(way).items()
             }
-            await asyncio.sleep(0)  # all of them are sent
-            if moment == "told":
-                await host.until(lambda: host.received["InstallRoutes"] > 0)
-            elif moment == "acknowledged":
+            if moment == "acknowledged":
                 await asyncio.gather(*asked.values())
+            else:
+                await host.until(lambda: host.received["InstallRoutes"] > 0)
             os.kill(running.pid, signal.SIGKILL)
             answers = await asyncio.gather(*asked.values(), return_exceptions=True)
             await asking.close(grace=0)
             await host.die()
-        said = {what: isinstance(answer, m.Ack) for what, answer in zip(asked, answers, strict=True)}
-        assert all(said.values()) or moment != "acknowledged"
-        async with Killable(file) as running:
-            found = await states(running.url)
-        wanted = {"route": way, "tree": way, "link": way, "flows": known["flows"] + 2}
-        for what, before in known.items():
-            allowed = {wanted[what]} if said[what] else {before, wanted[what]}
-            assert found[what] in allowed, (moment, what, said, found)
-        known = found
+        for what, answer in zip(asked, answers, strict=True):
+            made = isinstance(answer, m.Ack)
+            assert made or moment != "acknowledged"
+            allowed[what] = {wanted[what]} if made else {found[what], wanted[what]}
 
 
 async def test_changes_while_postgres_is_killed_are_made_when_it_is_back_or_refused_by_name(
-    start: Start, postgres: EmbeddedPostgres, database: Database
+    start: Start, postgres: EmbeddedPostgres, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in ("link_changes", "route_requests", "group_requests"):
+        # Whoever waits is told in time; here Postgres is back before, however slow the machine is.
+        monkeypatch.setattr(f"orchestrator.controller.{module}.STORE_LIMIT", 30.0)
     file = settings(database, 4, routes=(RouteEntry(src=1, dst=3, edges=WAYS[0]),))
     controller = await start(file)
     host = FakeProcess([1, 2, 3, 4], 7)
