@@ -227,7 +227,8 @@ class LabChanges:
         self._remove_uses(uses, cause)
         core.settings = file
         gone, routes = self._routes(change, new)
-        lab.change_routes(dict.fromkeys(gone))  # first, for nodes on their ways may go
+        await self._add_before(routes)
+        lab.change_routes(dict.fromkeys(gone))  # before links, for nodes on their ways may go
         removed = {
             ends: None for ends in lab.registry.links if ends in change.links and change.links[ends] is None
         }
@@ -323,6 +324,18 @@ class LabChanges:
             kept.forward_down_declared = link.forward_down
             kept.backward_down_declared = link.backward_down
         return [registry.links[ends] for ends in wanted]
+
+    async def _add_before(self, routes: Mapping[int, RouteRow]) -> None:
+        """Put in force what leads over links that there are, before the routes go that it may replace."""
+        core, links = self._core, self._core.lab.registry.links
+        possible = {
+            number: row for number, row in routes.items() if all(pair(*edge) in links for edge in row.edges)
+        }
+        if possible:
+            core.lab.change_routes(possible)
+            core.pump()
+            # A node that hangs does not keep the rest; it is named at the end.
+            await core.wait_until(lambda: not unchanged_route(core, possible), APPLY_LIMIT)
 
     async def _new_numbers(self, change: _Change) -> list[int]:
         """Return numbers for the routes of the file that have none.

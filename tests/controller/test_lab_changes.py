@@ -220,6 +220,20 @@ async def test_explicit_routes_of_the_file_follow_it(start: Start, database: Dat
     assert not controller.core.lab.explicit.rows
 
 
+async def test_a_route_that_replaces_another_one_is_in_force_before_that_goes(
+    start: Start, database: Database
+) -> None:
+    _, host, asking, file = await begin(start, database)
+    east = RouteEntry(src=1, dst=3, edges=((1, 2), (2, 3)))
+    west = RouteEntry(src=1, dst=3, edges=((1, 4), (4, 3)))
+    await ask(asking, change(replace(file, routes=(east,))))
+    seen: list[set[int]] = []
+    host.refuse = lambda message: seen.append(set(host.nodes[1].explicit)) or False  # type: ignore[func-returns-value]
+    await ask(asking, change(replace(file, routes=(west,))))
+    seen.append(set(host.nodes[1].explicit))
+    assert seen[0] == {1} and {1, 2} in seen and seen[-1] == {2} and set() not in seen
+
+
 async def test_a_route_keeps_its_number_and_its_pins_wherever_the_file_has_it(
     start: Start, database: Database
 ) -> None:

@@ -266,6 +266,37 @@ async def test_a_node_that_cannot_take_a_route_is_named(
         await host.until(lambda: len(host.nodes[1].explicit) == len(host.nodes[2].explicit) == 1)
 
 
+@pytest.mark.integration
+async def test_a_relay_that_is_silent_keeps_the_source_from_a_route_and_is_named(
+    start: Start, database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection of its own, so that nothing but its confirmation puts it before the source."""
+    monkeypatch.setattr(route_requests, "APPLY_LIMIT", 0.2)
+    controller = await start(settings(database, 4, routes=(RouteEntry(src=1, dst=3, edges=WEST),)))
+    host, relay = FakeProcess([1, 3, 4], 7), FakeProcess([2], 8)
+    for process in (host, relay):
+        process.slow = {1, 2, 3, 4}
+        await process.join(url(controller))
+    for process in (host, relay):
+        await process.until(lambda p=process: all(len(n.links) == 2 for n in p.nodes.values()))  # type: ignore[misc]
+        for node in process.nodes.values():
+            for remote in node.links:
+                process.comes_up(node.id, remote)
+            process._maybe_ready(node)
+    await host.until(lambda: host.nodes[1].ready)
+    silent = asyncio.Event()
+    relay.before = silent.wait
+    async with operating(controller) as operator:
+        for message in (m.AddRoute(1, 3, path=(1, 2, 3)), m.ChangeRoute(1, path=(1, 2, 3))):
+            with pytest.raises(PeerError, match=r"route . waits until .* node 2 has not confirmed") as caught:
+                await operator.request(message)
+            assert caught.value.id == "route.not-applied"
+        assert [route.next_hops for route in host.nodes[1].explicit.values()] == [(4,)]
+        silent.set()
+        await host.until(lambda: [r.next_hops for r in host.nodes[1].explicit.values()] == [(2,), (2,)])
+        await host.until(lambda: not host.nodes[4].explicit)
+
+
 STATEMENTS = {
     "a weight of zero": ("23514", "UPDATE routes SET weight = 0"),
     "a negative weight": ("23514", "UPDATE routes SET weight = -1"),
