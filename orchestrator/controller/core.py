@@ -415,6 +415,8 @@ class Core:
         """Update readiness: of nodes, of the lab, and of requests that wait for it."""
         self._settle_pending = None
         lab = self.lab
+        if lab.routes_can_go_on and self._pending is None:
+            self.pump()
         became = lab.newly_ready()
         self.events.add_many("node.ready", [node.id for node in became])
         for node in became:

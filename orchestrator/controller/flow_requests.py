@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import FlowInvalid, FlowsNotEnded, FlowUnknown, RunUnknown
-from orchestrator.controller.user_flows import MOST_AT_ONCE, UserFlows, no_route, status_of
+from orchestrator.controller.file_flows import no_route
+from orchestrator.controller.user_flows import MOST_AT_ONCE, UserFlows, status_of
 from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
@@ -82,10 +82,7 @@ class FlowRequests:
         await store.flushed()
         after = min(message.after, MOST)
         rows = await store.read_flows(ids, after, limit + 1, open_only=message.open_only)
-        now = [
-            replace(self._flows.open_flow(row.flow_id) or row, taken_route=row.taken_route)
-            for row in rows[:limit]
-        ]
+        now = [self._flows.open_flow(row.flow_id) or row for row in rows[:limit]]
         session.connection.reply(
             frame, m.FlowList(frame.id, tuple(status_of(row) for row in now), len(rows) > limit)
         )

@@ -82,7 +82,9 @@ class FlowTable:
                 self._end(flow, "stopped", "stopped", now_us)
             return "added"
         before = flow.row
-        flow.row = replace(before, wanted=row.wanted, rate_bps=row.rate_bps, weight=row.weight)
+        flow.row = replace(
+            before, wanted=row.wanted, rate_bps=row.rate_bps, weight=row.weight, route_id=row.route_id
+        )
         if before == flow.row:
             return ""
         if row.wanted == "stopped":
@@ -151,6 +153,14 @@ class FlowTable:
         if flow is not None:
             flow.row = replace(flow.row, bytes=size)
         return flow is not None
+
+    def routed(self, flow_id: int, route_id: int | None) -> bool:
+        """A source reports the explicit route of a flow, None for none; return whether it is another one."""
+        flow = self._open.get(flow_id)
+        if flow is None:
+            return False
+        before, flow.row = flow.row.taken_route, replace(flow.row, taken_route=route_id)
+        return before not in (None, route_id)
 
     def finished(self, report: FinishedFlow) -> None:
         """A source reports that a flow ended."""

@@ -13,7 +13,8 @@ from orchestrator.controller import link_states, reconcile
 from orchestrator.controller.digests import directory_version, table_digest
 from orchestrator.controller.explicit_routes import ExplicitRoutes
 from orchestrator.controller.groups import Group, Groups, TreeSpec
-from orchestrator.controller.lab_nodes import LabNodes, same_length
+from orchestrator.controller.lab_nodes import same_length
+from orchestrator.controller.lab_routes import LabRoutes
 from orchestrator.controller.outside import with_outside
 from orchestrator.controller.readiness import Readiness
 from orchestrator.controller.reconcile import WantedRoutes
@@ -32,7 +33,7 @@ from orchestrator.protocol.messages import (
     RemoveNode,
     StartUp,
 )
-from orchestrator.store import PinRow, RouteRow
+from orchestrator.store import RouteRow
 
 __all__ = ["Lab"]
 
@@ -40,7 +41,7 @@ _GONE = (NodeStates.UNREACHABLE, NodeStates.STOPPED, NodeStates.VACANT)
 """States of a node whose links are down at its neighbours."""
 
 
-class Lab(LabNodes):
+class Lab(LabRoutes):
     """The state of the lab.
 
     Args:
@@ -272,17 +273,6 @@ class Lab(LabNodes):
         self._touch(node_id, *self.registry.neighbours(node_id))
         return True
 
-    def change_routes(self, changed: Mapping[int, RouteRow | None]) -> None:
-        """Add, replace or remove (None) explicit routes by number; nodes get the differences.
-
-        One that is wrong is left out and named in `problems`.
-        """
-        self._routes_touched(self.explicit.change(changed, self.registry.links, self.problems))
-
-    def change_pins(self, changed: Mapping[int, PinRow | None]) -> None:
-        """Add, replace or remove (None) pins by number; the sources of their flows get the differences."""
-        self._routes_touched(self.explicit.change_pins(changed))
-
     def group_changed(self, group_id: int) -> None:
         """A group, its members or its trees are not what they were."""
         self._groups_stale.add(group_id)
@@ -316,8 +306,7 @@ class Lab(LabNodes):
             reconcile.remember(self.registry.node(node_id), have, self.wanted_routes[node_id], self.registry)
         self._returned.clear()
         found: dict[int, list[Message]] = {}
-        # Where routes begin comes last: the nodes behind it know a route before it is taken.
-        for node_id in sorted(self._dirty, key=lambda each: (self.explicit.begin_at(each), each)):
+        for node_id in sorted(self._dirty):
             node = self.registry.node(node_id)
             if node.peer is None or node.wanted is Wanted.STOPPED:
                 continue
@@ -369,15 +358,6 @@ class Lab(LabNodes):
         if node.problem:
             self.problems[about] = f"node {node.id}: {node.problem}"
 
-    def _touch(self, *node_ids: int) -> None:
-        self._dirty.update(node_ids)
-        self._unready.update(node_ids)
-
-    def _routes_touched(self, touched: set[int]) -> None:
-        for node in touched:
-            self.wanted_routes.pop(node, None)
-        self._touch(*touched)
-
     def _changed(self, ends: tuple[int, int], *, paths: bool) -> None:
         self._touch(*ends)
         if paths:
@@ -412,11 +392,8 @@ class Lab(LabNodes):
                     self._tables[node_id] = (table, table_digest(table))
                     self.wanted_routes.pop(node_id, None)
                     self._touch(node_id)
-        if len(self.wanted_routes) < len(self._tables):
-            for node_id, (table, digest) in self._tables.items():
-                if node_id not in self.wanted_routes:
-                    own, pins = self.explicit.of_node(node_id), self.explicit.pins_of_node(node_id)
-                    self.wanted_routes[node_id] = WantedRoutes.make(table, digest, own, pins)
+        self._make_wanted()
+        self._go_on_with_routes()
 
     def _refresh_groups(self) -> None:
         if not self._groups_stale:

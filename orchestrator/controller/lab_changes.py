@@ -15,10 +15,10 @@ from typing import Any
 from orchestrator.controller import restore
 from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import LabChangeInvalid, LinkNotApplied
-from orchestrator.controller.explicit_routes import OF_FILE
+from orchestrator.controller.errors import LabChangeInvalid, LinkNotApplied, RouteNotApplied
+from orchestrator.controller.explicit_routes import OF_FILE, Identity
 from orchestrator.controller.group_changes import change_member, delete_group, set_trees
-from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force
+from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force, unchanged_route
 from orchestrator.controller.node_handler import node_row
 from orchestrator.controller.registry import Link, Node, Wanted, pair
 from orchestrator.controller.route_changes import forget_pins
@@ -26,7 +26,13 @@ from orchestrator.controller.user_flows import UserFlows
 from orchestrator.errors import StoreUnavailable
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
-from orchestrator.settings.controller import ControllerSettings, LinkEntry, NodeEntry, loads_controller
+from orchestrator.settings.controller import (
+    ControllerSettings,
+    LinkEntry,
+    NodeEntry,
+    RouteEntry,
+    loads_controller,
+)
 from orchestrator.store import RouteRow
 
 __all__ = ["LabChanges"]
@@ -59,7 +65,7 @@ class _Change:
         labels: Nodes whose labels are others, with them.
         links: Links that are new or others, None for those that are no more.
         new_links: Those of them that are new.
-        routes: Likewise, by number.
+        routes: Likewise, by what tells them apart.
         flows: Whether the flows of the file are others.
     """
 
@@ -68,7 +74,7 @@ class _Change:
     labels: dict[int, dict[str, str]]
     links: dict[Ends, Link | None]
     new_links: frozenset[Ends]
-    routes: dict[int, RouteRow | None]
+    routes: dict[Identity, RouteEntry | None]
     flows: bool
 
     @classmethod
@@ -101,7 +107,11 @@ class _Change:
             },
             {ends: links.get(ends) for ends in sorted(differ)},
             frozenset(made),
-            {n: routes.get(n) for n in known.keys() | routes.keys() if known.get(n) != routes.get(n)},
+            {
+                route: routes.get(route)
+                for route in (*known, *(each for each in routes if each not in known))
+                if known.get(route) != routes.get(route)
+            },
             old.flows != new.flows,
         )
 
@@ -132,14 +142,15 @@ class LabChanges:
 
     async def _change_lab(self, session: Session, frame: Frame, message: m.ChangeLab) -> None:
         async with self._one:
-            old, new = self._core.settings, _settings_of(message.settings)
-            change = _Change.between(old, new)
+            file = _settings_of(message.settings)
+            change = _Change.between(self._core.settings, file)
+            new = [] if message.check or message.drain else await self._new_numbers(change)
             uses = list(self._uses(change))
             if message.drain and not message.check:
                 await self._drain(change)
             elif not message.check:
                 self._require_possible(change, uses, force=message.force)
-                await self._apply(change, new, uses, message.cause[:MAX_CAUSE])
+                await self._apply(change, file, new, uses, message.cause[:MAX_CAUSE])
         value = {
             "added": [entry.node_id for entry in change.added],
             "removed": sorted(change.removed),
@@ -184,10 +195,10 @@ class LabChanges:
                 if _crosses(tree.edges, gone, cut):
                     what = f"tree {tree.tree_id} of {name} leads over what is removed"
                     yield _Use("tree", f"{group.id}/{tree.tree_id}", what)
+        declared = {lab.explicit.of_file.get(route) for route in change.routes}
         for route in lab.explicit.rows.values():
-            declared = route.route_id in change.routes
             ends = {route.src, route.dst}
-            if not declared and (ends & gone or _crosses(route.edges, gone, cut)):
+            if route.route_id not in declared and (ends & gone or _crosses(route.edges, gone, cut)):
                 what = f"route {route.route_id} from node {route.src} to node {route.dst}"
                 yield _Use("route", route.route_id, f"{what} leads over what is removed")
         for flow in self._flows.open_of(gone):
@@ -202,17 +213,22 @@ class LabChanges:
     # Changes.
 
     async def _apply(
-        self, change: _Change, new: ControllerSettings, uses: Collection[_Use], cause: str
+        self,
+        change: _Change,
+        file: ControllerSettings,
+        new: Collection[int],
+        uses: Collection[_Use],
+        cause: str,
     ) -> None:
         core, lab, store = self._core, self._core.lab, self._core.store.lab
         flows = [use.id for use in uses if use.kind == "flow" and isinstance(use.id, int)]
         if flows:
             await self._flows.remove(flows)
         self._remove_uses(uses, cause)
-        core.settings = new
-        stated = {n for n, row in lab.explicit.rows.items() if row.origin not in OF_FILE}
-        routes = {n: row for n, row in change.routes.items() if n not in stated}
-        lab.change_routes(dict.fromkeys(routes))  # first, for nodes on their old ways may go
+        core.settings = file
+        gone, routes = self._routes(change, new)
+        await self._add_before(routes)
+        lab.change_routes(dict.fromkeys(gone))  # before links, for nodes on their ways may go
         removed = {
             ends: None for ends in lab.registry.links if ends in change.links and change.links[ends] is None
         }
@@ -227,7 +243,7 @@ class LabChanges:
         store.save_nodes([node_row(lab.registry.node(node_id)) for node_id in change.labels])
         changed = self._change_links(change)
         lab.avoid_no_more()  # links that were drained for a change that failed
-        self._change_routes(routes, cause)
+        self._change_routes(gone, routes, cause)
         for ends in removed:
             core.events.add("link.removed", 0, {"a": ends[0], "b": ends[1], "cause": cause})
         for ends in sorted(change.new_links):
@@ -236,6 +252,7 @@ class LabChanges:
         await self._wait_stored()
         if change.flows:
             await self._flows.file_changed()
+        await self._wait_routes([*gone, *routes])
         await self._wait_removed(removed)
         await put_in_force(core, changed, state=True)
 
@@ -259,7 +276,7 @@ class LabChanges:
         """Tell whether all nodes that answer have confirmed their routes."""
         lab = self._core.lab
         there = [node for node in lab.registry if node.peer is not None and node.wanted is Wanted.RUNNING]
-        return not lab.has_changes and all(
+        return not (lab.has_changes or lab.explicit.changing) and all(
             node.sent_state.routes_confirmed == lab.wanted_routes_version(node.id) for node in there
         )
 
@@ -300,7 +317,7 @@ class LabChanges:
         """Put in links that are new or others; return them."""
         core, registry = self._core, self._core.lab.registry
         wanted = {ends: link for ends, link in change.links.items() if link is not None}
-        core.store.lab.declare_again("links", wanted)
+        core.store.lab.declare_links_again(wanted)
         core.lab.change_links(wanted)
         for ends, link in wanted.items():
             kept = registry.links[ends]  # which keeps what was declared down before
@@ -308,13 +325,56 @@ class LabChanges:
             kept.backward_down_declared = link.backward_down
         return [registry.links[ends] for ends in wanted]
 
-    def _change_routes(self, routes: Mapping[int, RouteRow | None], cause: str) -> None:
+    async def _add_before(self, routes: Mapping[int, RouteRow]) -> None:
+        """Put in force what leads over links that there are, before the routes go that it may replace."""
+        core, links = self._core, self._core.lab.registry.links
+        possible = {
+            number: row for number, row in routes.items() if all(pair(*edge) in links for edge in row.edges)
+        }
+        if possible:
+            core.lab.change_routes(possible)
+            core.pump()
+            # A node that hangs does not keep the rest; it is named at the end.
+            await core.wait_until(lambda: not unchanged_route(core, possible), APPLY_LIMIT)
+
+    async def _new_numbers(self, change: _Change) -> list[int]:
+        """Return numbers for the routes of the file that have none.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer; nothing is changed then.
+        """
+        return await self._core.store.new_routes(len(self._unnumbered(change)))
+
+    def _unnumbered(self, change: _Change) -> list[Identity]:
+        known = self._core.lab.explicit.of_file
+        return [route for route, entry in change.routes.items() if entry is not None and route not in known]
+
+    def _routes(self, change: _Change, new: Collection[int]) -> tuple[list[int], dict[int, RouteRow]]:
+        """Return the numbers of routes that go, and those that are new or others.
+
+        What an operator or SQL made of a route of the file stays, whatever the file says of it.
+        """
+        explicit = self._core.lab.explicit
+        stated = {number for number, row in explicit.rows.items() if row.origin not in OF_FILE}
+        numbers = {**explicit.of_file, **dict(zip(self._unnumbered(change), new, strict=True))}
+        entries = {numbers[route]: entry for route, entry in change.routes.items()}
+        gone = [n for n, entry in entries.items() if entry is None and n in explicit.rows and n not in stated]
+        others = {
+            number: restore.route_row(number, entry)
+            for number, entry in entries.items()
+            if entry is not None and number not in stated
+        }
+        left = [numbers.pop(route) for route, entry in change.routes.items() if entry is None]
+        explicit.of_file = numbers
+        self._core.store.lab.drop_file_routes(left)
+        return gone, others
+
+    def _change_routes(self, gone: Collection[int], routes: Mapping[int, RouteRow], cause: str) -> None:
         core = self._core
-        kept = {number: row for number, row in routes.items() if row is not None}
-        core.lab.change_routes(kept)
-        core.store.lab.declare_again("routes", [(number,) for number in routes])
-        core.store.lab.drop_routes([number for number in routes if number not in kept])
-        core.store.lab.save_routes(kept.values())
+        core.lab.change_routes(routes)
+        core.store.lab.drop_routes(gone)
+        core.store.lab.save_routes(routes.values())
+        core.store.lab.save_file_routes(routes.values())
         forget_pins(core, cause)
 
     # Waiting.
@@ -326,6 +386,17 @@ class LabChanges:
                 id="lab.not-stored",
                 hint="it is kept when Postgres is back; a controller that is started anew reads the file",
             )
+
+    async def _wait_routes(self, routes: Collection[int]) -> None:
+        """Wait until nodes have confirmed changes of routes.
+
+        Raises:
+            RouteNotApplied: One has not in time.
+        """
+        core = self._core
+        if not await core.wait_until(lambda: not unchanged_route(core, routes), APPLY_LIMIT):
+            text = f"the lab was changed, but {unchanged_route(core, routes) or 'not in time'}"
+            raise RouteNotApplied(text, hint="it will be applied when the node answers")
 
     async def _wait_removed(self, removed: Collection[Ends]) -> None:
         """Wait until the ends of removed links that are there have confirmed it.

@@ -85,6 +85,10 @@ class LabNodes:
         self._unready.discard(node_id)
         self._paths_stale = True
 
+    def _touch(self, *node_ids: int) -> None:
+        self._dirty.update(node_ids)
+        self._unready.update(node_ids)
+
 
 def same_length(one: Link, other: Link, metric: str) -> bool:
     """Tell whether two links between the same nodes are declared as long as each other, both ways."""

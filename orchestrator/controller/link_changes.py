@@ -22,6 +22,7 @@ __all__ = [
     "routes_versions",
     "set_link_spec",
     "starts_of",
+    "unchanged_route",
     "unnoticed",
     "unrouted_node",
 ]
@@ -160,14 +161,15 @@ async def put_in_force(
     for link in links:
         core.lab.problems.pop(link_row_key(link.a, link.b), None)  # the row is written again
     core.store.lab.save_links([link_row(link) for link in links], refused.append)
-    before = routes_versions(core)
+    before, changing = routes_versions(core), set(core.lab.explicit.changing)
     core.pump()
     pending = list(links)
 
     def unrouted() -> str:
         # Routes change once more when links have come up.
         now = routes_versions(core).items()
-        return unrouted_node(core, [node_id for node_id, version in now if before.get(node_id) != version])
+        late = unrouted_node(core, [node_id for node_id, version in now if before.get(node_id) != version])
+        return late or unchanged_route(core, set(core.lab.explicit.changing) - changing)
 
     def in_force() -> bool:
         # What was once in force is not looked at again: there may be very many links.
@@ -257,6 +259,16 @@ def unrouted_node(core: Core, node_ids: Collection[int]) -> str:
         if _answers(node) and not installed:
             problem = node.problems.get("InstallRoutes")
             return f"node {node_id} has not confirmed its routes" + (f": {problem}" if problem else "")
+    return ""
+
+
+def unchanged_route(core: Core, route_ids: Collection[int]) -> str:
+    """Return which of these routes waits for its nodes to confirm a change, and for whom; empty if none."""
+    for route_id in route_ids:
+        awaited = core.lab.explicit.awaited_by(route_id)
+        if awaited is not None:
+            late = unrouted_node(core, sorted(awaited)) or "its nodes are being sent the change"
+            return f"route {route_id} waits until its nodes have confirmed the change, and {late}"
     return ""
 
 

@@ -7,9 +7,9 @@ live changes of links, and rows that were added by SQL.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from orchestrator.controller.explicit_routes import COMPUTED, OF_FILE
+from orchestrator.controller.explicit_routes import COMPUTED, OF_FILE, Identity, identity
 from orchestrator.controller.groups import Group, Groups, TreeSpec
 from orchestrator.controller.lab import Lab
 from orchestrator.controller.registry import (
@@ -22,7 +22,7 @@ from orchestrator.controller.registry import (
     pair,
 )
 from orchestrator.settings.controller import ControllerSettings, LinkEntry, NodeEntry, RouteEntry
-from orchestrator.store import GroupRow, LabRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
+from orchestrator.store import GroupRow, LinkRow, NodeRow, RouteRow, Snapshot, Store
 
 __all__ = [
     "build",
@@ -34,7 +34,10 @@ __all__ = [
     "group_row_key",
     "groups_from",
     "link_from",
+    "numbers_of",
+    "route_row",
     "save",
+    "unnumbered",
 ]
 
 _ROW = "row of group "
@@ -50,8 +53,16 @@ MAX_TREE = 2**16 - 1
 """The highest number that a tree may have; together with its group's it is a route's."""
 
 
-def build(settings: ControllerSettings, found: Snapshot) -> Lab:
-    """Return the lab."""
+def build(settings: ControllerSettings, found: Snapshot, new: Iterable[int]) -> Lab:
+    """Return the lab.
+
+    Args:
+        settings: The controller's file.
+        found: What Postgres has.
+        new: Numbers for the routes of the file that are `unnumbered`.
+    """
+    of_file = numbers_of(settings, found)
+    added = dict(zip(unnumbered(settings, found), new, strict=True))
     remembered = {row.node_id: row for row in found.nodes}
     nodes = []
     for entry in settings.nodes:
@@ -68,13 +79,14 @@ def build(settings: ControllerSettings, found: Snapshot) -> Lab:
     lab = Lab(
         registry,
         groups,
-        _routes(settings, found),
+        _routes(settings, found, of_file, added),
         shortest_path=settings.routing == "shortest_path",
         metric=settings.metric,
         uplinks=[entry.node_id for entry in settings.nodes if entry.uplink],
         was_ready=found.lab.was_ready,
         partition=found.lab.partition,
     )
+    lab.explicit.of_file = of_file | added
     lab.change_pins({pin.pin_id: pin for pin in found.pins})
     lab.change_pins(dict.fromkeys(lab.explicit.orphaned_pins()))  # the file may have changed
     for row in found.links:
@@ -98,10 +110,17 @@ def save(settings: ControllerSettings, lab: Lab, found: Snapshot, store: Store) 
     store.lab.drop_links([ends for ends, row in old_links.items() if ends not in links and not row.refusal])
     store.lab.save_links([row for ends, row in links.items() if old_links.get(ends) != row])
     store.lab.drop_pins([pin.pin_id for pin in found.pins if pin.pin_id not in lab.explicit.pins])
-    routes = {row.route_id: row for row in _routes(settings, found)}
+    routes, of_file = lab.explicit.rows, lab.explicit.of_file
     old_routes = {row.route_id: row for row in found.routes}
+    numbered = {row.route_id for row in found.file_routes}
+    store.lab.drop_file_routes(numbered - set(of_file.values()))
     store.lab.drop_routes([route_id for route_id in old_routes if route_id not in routes])
     store.lab.save_routes([row for route_id, row in routes.items() if old_routes.get(route_id) != row])
+    store.lab.save_file_routes(
+        RouteRow(number, src, dst, tuple(sorted(edges)))
+        for (src, dst, edges), number in of_file.items()
+        if number not in numbered
+    )
 
 
 def _refused(row: LinkRow, what: str) -> str:
@@ -232,29 +251,50 @@ def link_from(row: LinkRow) -> Link:
     )
 
 
-def _origin(entry: RouteEntry) -> str:
-    return COMPUTED if entry.computed else "file"
+def route_row(number: int, entry: RouteEntry) -> RouteRow:
+    """Return the row of a route of the controller's file."""
+    origin = COMPUTED if entry.computed else "file"
+    return RouteRow(number, entry.src, entry.dst, tuple(entry.edges), origin, entry.weight)
 
 
-def _routes(settings: ControllerSettings, found: Snapshot) -> list[RouteRow]:
-    declared = {
-        number: RouteRow(number, entry.src, entry.dst, tuple(entry.edges), _origin(entry), entry.weight)
-        for number, entry in enumerate(settings.routes, start=1)
-        if number not in found.deleted_routes
-    }
+def declared_routes(settings: ControllerSettings) -> dict[Identity, RouteEntry]:
+    """Return the explicit routes of the controller's file by what tells them apart, in order."""
+    return {identity(entry.src, entry.dst, entry.edges): entry for entry in settings.routes}
+
+
+def numbers_of(settings: ControllerSettings, found: Snapshot) -> dict[Identity, int]:
+    """Return the numbers that routes of the controller's file have already."""
+    rows = [*(row for row in found.routes if row.origin in OF_FILE), *found.file_routes]
+    known = {identity(row.src, row.dst, row.edges): row.route_id for row in rows}
+    return {route: known[route] for route in declared_routes(settings) if route in known}
+
+
+def unnumbered(settings: ControllerSettings, found: Snapshot) -> list[Identity]:
+    """Return the routes of the controller's file that Postgres does not know."""
+    known = numbers_of(settings, found)
+    return [route for route in declared_routes(settings) if route not in known]
+
+
+def _routes(
+    settings: ControllerSettings,
+    found: Snapshot,
+    of_file: Mapping[Identity, int],
+    added: Mapping[Identity, int],
+) -> list[RouteRow]:
+    """Return the routes of the file, except for deleted ones, and those that were changed or added since."""
+    rows = {row.route_id: row for row in found.routes}
+    declared = [
+        route_row(number, entry)
+        for route, entry in declared_routes(settings).items()
+        if (number := added.get(route) or of_file[route]) in rows or route in added
+    ]
     changed = {row.route_id: row for row in found.routes if row.origin not in OF_FILE}
-    return list({**declared, **changed}.values())
+    return list({**{row.route_id: row for row in declared}, **changed}.values())
 
 
 def declared_links(settings: ControllerSettings) -> dict[tuple[int, int], Link]:
     """Return the links of the controller's file, as it declares them."""
     return {pair(entry.a, entry.b): _declared(entry) for entry in settings.links}
-
-
-def declared_routes(settings: ControllerSettings) -> dict[int, RouteRow]:
-    """Return the explicit routes of the controller's file, by their numbers."""
-    nothing = Snapshot(LabRow(settings.lab, 0, False), (), (), (), (), 0, ())
-    return {row.route_id: row for row in _routes(settings, nothing)}
 
 
 def declared_node(entry: NodeEntry) -> Node:

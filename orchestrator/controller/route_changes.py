@@ -26,32 +26,40 @@ __all__ = [
     "details",
     "forget_pins",
     "known_route",
+    "new_pin",
+    "new_route",
     "pin_details",
 ]
-
-FIRST = 500_000
-"""The numbers of routes and pins of operators begin here. Below are the routes of the file, and those that
-SQL adds count from twice that number."""
 
 TCP, UDP = 6, 17
 
 
-def add_route(
-    core: Core, src: int, dst: int, path: Sequence[int], edges: Edges, weight: float, cause: str
+async def new_route(
+    core: Core, src: int, dst: int, path: Sequence[int], edges: Edges, weight: float
 ) -> RouteRow:
-    """Add a route of a pair; return it.
+    """Return a route of a pair with a number of its own, which `add_route` puts in force.
 
     Raises:
         NodeUnknown: There is no such node.
         RouteInvalid: It is no route of this pair over links of the lab, or its weight is wrong.
+        StoreUnavailable: Postgres, which has the numbers, does not answer.
     """
     for node in (src, dst):
         core.lab.registry.node(node)
-    number = _next(core.lab.explicit.rows)
-    row = RouteRow(number, src, dst, _edges(path, edges), "operator", weight)
+    row = RouteRow(0, src, dst, _edges(path, edges), "operator", weight)
+    _check(core, row)
+    (number,) = await core.store.new_routes(1)
+    return replace(row, route_id=number)
+
+
+def add_route(core: Core, row: RouteRow, cause: str) -> None:
+    """Add a route of a pair.
+
+    Raises:
+        RouteInvalid: A link or a node of it was removed meanwhile.
+    """
     _check(core, row)
     _put(core, row, "route.added", cause)
-    return row
 
 
 def change_route(
@@ -84,32 +92,39 @@ def delete_route(core: Core, route_id: int, cause: str) -> RouteRow:
     core.lab.change_routes({route_id: None})
     core.store.lab.drop_pins(pins)
     core.store.lab.drop_routes([route_id])
-    if route_id <= len(core.settings.routes):
-        core.store.lab.deleted_from_file("routes", [(route_id,)])
     core.events.add("route.deleted", row.src, {**_facts(row), "pins": pins, "cause": cause})
     return row
 
 
-def add_pin(
-    core: Core, route_id: int, protocol: int | None, src_port: int | None, dst_port: int | None, cause: str
+async def new_pin(
+    core: Core, route_id: int, protocol: int | None, src_port: int | None, dst_port: int | None
 ) -> PinRow:
-    """Pin flows of the pair of a route to it; return the pin.
+    """Return a pin of flows of the pair of a route to it, which `add_pin` puts in force.
 
     Raises:
         RouteUnknown: There is no such route.
         PinInvalid: Ports are given for a protocol that has none.
+        StoreUnavailable: Postgres, which has the numbers, does not answer.
     """
     route = known_route(core, route_id)
     if protocol not in (None, TCP, UDP) and (src_port, dst_port) != (None, None):
         raise PinInvalid(
             f"protocol {protocol} has no ports", found=str(protocol), expected=f"{TCP} (TCP) or {UDP} (UDP)"
         )
-    pins = core.lab.explicit.pins
-    pin = PinRow(_next(pins), route.src, route.dst, route_id, protocol, src_port, dst_port)
+    number = await core.store.new_pin()
+    return PinRow(number, route.src, route.dst, route_id, protocol, src_port, dst_port)
+
+
+def add_pin(core: Core, pin: PinRow, cause: str) -> None:
+    """Put a pin in force.
+
+    Raises:
+        RouteUnknown: Its route was deleted meanwhile.
+    """
+    known_route(core, pin.route_id)
     core.lab.change_pins({pin.pin_id: pin})
     core.store.lab.save_pins([pin])
-    core.events.add("flow.pinned", route.src, {**pin_details(pin), "cause": cause})
-    return pin
+    core.events.add("flow.pinned", pin.src, {**pin_details(pin), "cause": cause})
 
 
 def delete_pin(core: Core, pin_id: int, cause: str) -> PinRow:
@@ -211,8 +226,3 @@ def _put(core: Core, row: RouteRow, event: str, cause: str) -> None:
 def _facts(row: RouteRow) -> dict[str, Any]:
     ends = {"route": row.route_id, "from": row.src, "to": row.dst}
     return {**ends, "edges": [list(edge) for edge in row.edges[:64]], "weight": row.weight}
-
-
-def _next(known: dict[int, Any]) -> int:
-    """Return a number for a new object of an operator."""
-    return max((number for number in known if FIRST <= number < 2 * FIRST), default=FIRST - 1) + 1

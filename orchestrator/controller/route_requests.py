@@ -9,7 +9,13 @@ from typing import Any
 from orchestrator.controller import route_changes
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import RouteNotApplied, RouteNotStored
-from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, routes_versions, unrouted_node
+from orchestrator.controller.link_changes import (
+    MAX_CAUSE,
+    STORE_LIMIT,
+    routes_versions,
+    unchanged_route,
+    unrouted_node,
+)
 from orchestrator.errors import NmError
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
@@ -60,17 +66,18 @@ class RouteRequests:
         session.connection.ack(frame, [route_changes.details(core, row) for row in found])
 
     async def _add(self, session: Session, frame: Frame, message: m.AddRoute) -> None:
-        form = (message.path, message.edges, message.weight, message.cause[:MAX_CAUSE])
+        form = (message.path, message.edges, message.weight)
+        row = await route_changes.new_route(self._core, message.src_node_id, message.dst_node_id, *form)
         before = routes_versions(self._core)
-        row = route_changes.add_route(self._core, message.src_node_id, message.dst_node_id, *form)
-        await self._in_force(before)
+        route_changes.add_route(self._core, row, message.cause[:MAX_CAUSE])
+        await self._in_force(before, row.route_id)
         session.connection.ack(frame, route_changes.details(self._core, row))
 
     async def _change(self, session: Session, frame: Frame, message: m.ChangeRoute) -> None:
         form = (message.path, message.edges, message.weight, message.cause[:MAX_CAUSE])
         before = routes_versions(self._core)
         row = route_changes.change_route(self._core, message.route_id, *form)
-        await self._in_force(before)
+        await self._in_force(before, row.route_id)
         session.connection.ack(frame, route_changes.details(self._core, row))
 
     async def _delete(self, session: Session, frame: Frame, message: m.DeleteRoute) -> None:
@@ -78,7 +85,7 @@ class RouteRequests:
         was = route_changes.details(self._core, row)
         before = routes_versions(self._core)
         route_changes.delete_route(self._core, message.route_id, message.cause[:MAX_CAUSE])
-        await self._in_force(before)
+        await self._in_force(before, row.route_id)
         session.connection.ack(frame, was)
 
     async def _get_pins(self, session: Session, frame: Frame, message: m.GetPins) -> None:
@@ -87,8 +94,9 @@ class RouteRequests:
 
     async def _pin(self, session: Session, frame: Frame, message: m.AddPin) -> None:
         flows = (message.protocol, message.src_port, message.dst_port)
+        pin = await route_changes.new_pin(self._core, message.route_id, *flows)
         before = routes_versions(self._core)
-        pin = route_changes.add_pin(self._core, message.route_id, *flows, message.cause[:MAX_CAUSE])
+        route_changes.add_pin(self._core, pin, message.cause[:MAX_CAUSE])
         await self._in_force(before)
         session.connection.ack(frame, route_changes.pin_details(pin))
 
@@ -98,11 +106,12 @@ class RouteRequests:
         await self._in_force(before)
         session.connection.ack(frame, route_changes.pin_details(pin))
 
-    async def _in_force(self, before: Mapping[int, int | None]) -> None:
+    async def _in_force(self, before: Mapping[int, int | None], *routes: int) -> None:
         """Send a change, and wait until the nodes have it and it is stored.
 
         Args:
             before: The versions of the routes of all nodes before the change.
+            routes: The numbers of routes that change.
 
         Raises:
             RouteNotApplied: A node has not confirmed it in time.
@@ -110,9 +119,13 @@ class RouteRequests:
         """
         core = self._core
         core.pump()
-        after = routes_versions(core).items()
-        concerned = [node_id for node_id, version in after if before.get(node_id) != version]
-        applied = await core.wait_until(lambda: not unrouted_node(core, concerned), APPLY_LIMIT)
+
+        def missing() -> str:
+            after = routes_versions(core).items()
+            concerned = [node_id for node_id, version in after if before.get(node_id) != version]
+            return unchanged_route(core, routes) or unrouted_node(core, concerned)
+
+        applied = await core.wait_until(lambda: not missing(), APPLY_LIMIT)
         if not await core.store.stored(STORE_LIMIT):
             raise RouteNotStored(
                 f"the change is in force, but Postgres has not taken it in {STORE_LIMIT:g} s",
@@ -120,8 +133,8 @@ class RouteRequests:
             )
         if not applied:
             raise RouteNotApplied(
-                f"the change is stored, but {unrouted_node(core, concerned) or 'not in time'}",
-                hint="it will be applied when the node answers",
+                f"the change is stored, but {missing() or 'not in time'}",
+                hint="it will be applied when the node answers; until then the source sends as before",
             )
 
     # Flows.

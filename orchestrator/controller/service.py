@@ -97,7 +97,8 @@ class Controller:
         tls = _tls(settings)
         found = await self._store.open(settings.lab, within=self._store_limit)
         events = EventLog(settings.lab, self._store, self._clock, found.last_event)
-        lab = restore.build(settings, found)
+        new = await self._store.new_routes(len(restore.unnumbered(settings, found)))
+        lab = restore.build(settings, found, new)
         self.core = Core(settings, lab, self._store, events, self._clock)
         self.core.incarnation = found.lab.incarnation
         self.nodes = NodeHandler(self.core)

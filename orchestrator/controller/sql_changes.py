@@ -172,8 +172,11 @@ class SqlChanges:
         """Record that nodes have confirmed what was sent to them, once they have."""
         core = self._core
         sent = [node_id for node_id, count in core.unanswered.items() if count > 0]
+        routes = {key[0] for change in changes if change.table == "routes" for key in change.keys}
 
         def answered() -> bool:
+            if not routes.isdisjoint(core.lab.explicit.changing):
+                return False
             waited = (core.lab.registry.node(node_id) for node_id in sent)
             return not any(core.unanswered[node.id] for node in waited if node.wanted is Wanted.RUNNING)
 
@@ -239,9 +242,6 @@ class SqlChanges:
                     refusals.append(_Refusal("routes", (route_id,), error.id, error.message, before))
                     row = before
             wanted[route_id] = row
-        # Rows of the file that were changed before they were deleted are noted by no trigger.
-        gone = [(n,) for n, row in wanted.items() if row is None and n <= len(self._core.settings.routes)]
-        self._core.store.lab.deleted_from_file("routes", gone)
         lab.change_routes(wanted)
         return refusals
 

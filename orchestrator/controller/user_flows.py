@@ -11,23 +11,22 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from orchestrator import log
 from orchestrator.controller.core import Core, Session
-from orchestrator.controller.errors import FlowInvalid, RouteInvalid
+from orchestrator.controller.errors import FlowInvalid
+from orchestrator.controller.file_flows import flows_of_file
 from orchestrator.controller.flow_table import FlowTable
 from orchestrator.controller.registry import Node
 from orchestrator.errors import NmError, StoreUnavailable
 from orchestrator.protocol import Frame, Message, ProtocolError
 from orchestrator.protocol import messages as m
-from orchestrator.settings.controller import ControllerSettings
 from orchestrator.store import FlowRow, NewFlow, RowRefused
 from orchestrator.tasks import spawn
 
-__all__ = ["MOST_AT_ONCE", "UserFlows", "no_route", "status_of"]
+__all__ = ["MOST_AT_ONCE", "UserFlows", "status_of"]
 
 MOST_AT_ONCE = 10_000
 """Flows that one request may start; the file has the same bound."""
@@ -98,7 +97,7 @@ class UserFlows:
 
     async def _insert_of_file(self) -> None:
         core = self._core
-        new = list(_of_file(core))
+        new = list(flows_of_file(core))
         plain = [[getattr(flow, name) for name in NewFlow.__slots__] for flow in new]
         digest = hashlib.sha256(json.dumps(plain).encode()).hexdigest() if new else ""
         if new and not await core.store.stored(STORE_LIMIT):
@@ -259,9 +258,11 @@ class UserFlows:
         self._note_ended()
 
     def _check_routes(self, node: int) -> None:
-        """Let flows fail whose route is none of their pair."""
+        """Let flows fail that have not begun and whose route is none of their pair."""
         pinned = [
-            row for row in self._table.to_be_added(node) if row.route_id is not None and row.src == node
+            row
+            for row in self._table.to_be_added(node)
+            if row.route_id is not None and row.src == node and row.state == "waiting"
         ]
         for row in pinned:
             usable = self._core.lab.explicit.of_pair(row.src, row.dst)
@@ -312,10 +313,16 @@ class UserFlows:
         self._send_soon()
 
     def _routed(self, session: Session, node: Node, frame: Frame, message: m.RouteAssigned) -> None:
-        store = self._core.store
-        store.history.flows_routed([(a.route_id, a.flow_id) for a in message.assignments])
-        taken = ((a.route_id, self._packets.get(a.flow_id)) for a in message.assignments)
-        store.flows.routed((route, flow) for route, flow in taken if flow is not None)
+        store, moved = self._core.store, defaultdict[int, list[int]](list)
+        store.history.flows_routed([(a.route_id or None, a.flow_id) for a in message.assignments])
+        taken = [(a.route_id or None, self._packets.get(a.flow_id)) for a in message.assignments]
+        known = [(route, flow) for route, flow in taken if flow is not None]
+        for route, flow in known:
+            if self._table.routed(flow, route):
+                moved[route or 0].append(flow)
+        store.flows.routed(known)
+        for route, flows in moved.items():
+            self._tell("flow.moved", flows, node=node.id, level="debug", route=route)
         session.connection.ack(frame)
 
     def _finished(self, session: Session, node: Node, frame: Frame, message: m.FlowFinished) -> None:
@@ -396,45 +403,6 @@ def status_of(row: FlowRow) -> m.FlowStatus:
         finish_us=row.finish_us,
         taken_route=row.taken_route,
     )
-
-
-def _of_file(core: Core) -> Iterator[NewFlow]:
-    """Return the flows of the lab's file, one by one."""
-    for entry in core.settings.flows:
-        flow = NewFlow(
-            src=entry.src,
-            dst=entry.dst,
-            size_bytes=entry.size_bytes,
-            duration_ms=entry.duration_ms,
-            rate_bps=entry.rate_bps,
-            weight=entry.weight,
-            transport=entry.transport,
-            route_id=_route_number(core.settings, entry.src, entry.dst, entry.route),
-            origin="file",
-        )
-        yield from [flow] * entry.count
-
-
-def _route_number(settings: ControllerSettings, src: int, dst: int, path: Sequence[int] | None) -> int | None:
-    """Return the explicit route of the file with this path; None without a path.
-
-    Raises:
-        RouteInvalid: There is none.
-    """
-    if path is None:
-        return None
-    wanted = frozenset(pairwise(path))
-    for number, route in enumerate(settings.routes, start=1):
-        if (route.src, route.dst, frozenset(route.edges)) == (src, dst, wanted):
-            return number
-    raise no_route(src, dst, path, "`routes:` of the topology file has them")
-
-
-def no_route(src: int, dst: int, path: Sequence[int], hint: str) -> RouteInvalid:
-    """Return the error that no explicit route has a path."""
-    shown = " → ".join(map(str, path))
-    text = f"there is no explicit route {shown} from node {src} to node {dst}"
-    return RouteInvalid(text, id="flow.route", found=shown, hint=hint)
 
 
 def _settle(future: asyncio.Future[list[int]], value: list[int] | Exception) -> None:

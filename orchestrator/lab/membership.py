@@ -71,6 +71,7 @@ def with_node(
         UsageError: The number or the name is taken or impossible, or a link has no other end.
         LinkChangeInvalid: A value of a link is wrong.
     """
+    _require_stated_routes(meant)
     highest = max(meant.nodes)
     if number is None:
         number = next(each for each in range(1, highest + 2) if each not in meant.nodes)
@@ -99,6 +100,7 @@ def with_link(meant: Topology, a: int | str, b: int | str, values: Mapping[str, 
         UsageError: An end is no node, both are the same, or there is such a link.
         LinkChangeInvalid: A value is wrong.
     """
+    _require_stated_routes(meant)
     start, end = _number(meant, a), _number(meant, b)
     low, high = sorted((start, end))
     if start == end:
@@ -130,6 +132,7 @@ def without_link(meant: Topology, a: int | str, b: int | str, *, force: bool = F
     Raises:
         UsageError: There is no such link, or an explicit route leads over it.
     """
+    _require_stated_routes(meant)
     low, high = sorted((_number(meant, a), _number(meant, b)))
     links = tuple(link for link in meant.links if (link.a, link.b) != (low, high))
     if len(links) == len(meant.links):
@@ -151,6 +154,7 @@ def without_nodes(meant: Topology, numbers: Collection[int], *, force: bool = Fa
     Raises:
         UsageError: No node would be left, or something needs one of them.
     """
+    _require_stated_routes(meant)
     gone = set(numbers)
     if gone >= meant.nodes.keys():
         raise UsageError("a lab keeps one node at least", id="node.last", hint="`nm down` removes the lab")
@@ -176,6 +180,21 @@ def without_nodes(meant: Topology, numbers: Collection[int], *, force: bool = Fa
     names = ", ".join(map(str, sorted(gone)))
     _require_unused(uses, f"node {names}" if len(gone) == 1 else f"one of the nodes {names}", force)
     return _checked(replace(left, tests=tuple(kept)))
+
+
+def _require_stated_routes(meant: Topology) -> None:
+    """Refuse a change of nodes or links where a function of the user has to return other routes for it.
+
+    Raises:
+        UsageError: The lab's routes are those of a function.
+    """
+    if meant.function:
+        raise UsageError(
+            f"the routes of {meant.name} are those of `{meant.function}` for the nodes and links that it has",
+            id="lab.routing-function",
+            found=f"routing: {{function: {meant.function}}}",
+            hint="change the topology file, and `nm up FILE` calls the function again",
+        )
 
 
 def _like_others(meant: Topology, node: Node) -> Node:

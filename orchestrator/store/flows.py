@@ -132,8 +132,8 @@ class FlowTables:
         """Write how far flows are: bytes, flow."""
         self._writer.put_many(_PROGRESS, rows)
 
-    def routed(self, rows: Iterable[tuple[int, int]]) -> None:
-        """Write which explicit routes flows took: route, flow."""
+    def routed(self, rows: Iterable[tuple[int | None, int]]) -> None:
+        """Write which explicit routes flows take, None for none: route, flow."""
         self._writer.put_many(_ROUTED, rows)
 
     def ended(self, rows: Iterable[tuple[str, str, int | None, int, int | None, int]]) -> None:

@@ -42,8 +42,8 @@ class HistoryTables:
         """Write flows that began: flow, start, node, source, destination, the controller's number."""
         self._writer.put_many(_FLOW_STARTED, rows)
 
-    def flows_routed(self, rows: Iterable[tuple[int, bytes]]) -> None:
-        """Write which routes flows took: route, flow."""
+    def flows_routed(self, rows: Iterable[tuple[int | None, bytes]]) -> None:
+        """Write which explicit routes flows take, None for none: route, flow."""
         self._writer.put_many(_FLOW_ROUTED, rows)
 
     def flows_finished(self, rows: Iterable[tuple[Any, ...]]) -> None:

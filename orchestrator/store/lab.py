@@ -21,7 +21,9 @@ __all__ = [
     "LabTables",
     "begin",
     "link_values",
-    "read_deleted",
+    "next_numbers",
+    "read_deleted_links",
+    "read_file_routes",
     "read_groups",
     "read_links",
     "read_nodes",
@@ -63,7 +65,11 @@ _SAVE_ROUTE = Statement("""
         src_node_id = excluded.src_node_id, dst_node_id = excluded.dst_node_id, edges = excluded.edges,
         origin = excluded.origin, weight = excluded.weight""")
 _DROP_ROUTE = Statement("DELETE FROM routes WHERE route_id = %s")
-_DELETED = Statement("INSERT INTO deleted_from_file (table_name, key) VALUES (%s, %s) ON CONFLICT DO NOTHING")
+_SAVE_FILE_ROUTE = Statement("""
+    INSERT INTO file_routes (route_id, src_node_id, dst_node_id, edges) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (route_id) DO UPDATE SET
+        src_node_id = excluded.src_node_id, dst_node_id = excluded.dst_node_id, edges = excluded.edges""")
+_DROP_FILE_ROUTE = Statement("DELETE FROM file_routes WHERE route_id = %s")
 _SAVE_GROUP = Statement("""
     INSERT INTO groups (group_id, label, src_node_id, group_ip) VALUES (%s, %s, %s, %s)
     ON CONFLICT (group_id) DO UPDATE SET
@@ -134,9 +140,9 @@ class LabTables:
         self.changes += 1
         self._writer.put_many(_DROP_LINK, list(ends))
 
-    def declare_again(self, table: str, keys: Iterable[tuple[int, ...]]) -> None:
-        """Forget that rows of the controller's file were deleted by SQL: another file declares them anew."""
-        self._writer.put_many(_DECLARE_AGAIN, [(table, jsonb(list(key))) for key in keys])
+    def declare_links_again(self, ends: Iterable[tuple[int, int]]) -> None:
+        """Forget that links of the controller's file were deleted by SQL: another file declares them anew."""
+        self._writer.put_many(_DECLARE_AGAIN, [("links", jsonb(list(key))) for key in ends])
 
     def save_routes(self, routes: Iterable[RouteRow]) -> None:
         """Write explicit routes."""
@@ -162,9 +168,17 @@ class LabTables:
         self.changes += 1
         self._writer.put_many(DROP_PIN, [(pin_id,) for pin_id in pin_ids])
 
-    def deleted_from_file(self, table: str, keys: Iterable[tuple[int, ...]]) -> None:
-        """Record that rows of the lab's file were deleted, so that the next start does not add them again."""
-        self._writer.put_many(_DELETED, [(table, jsonb(list(key))) for key in keys])
+    def save_file_routes(self, routes: Iterable[RouteRow]) -> None:
+        """Write the numbers of routes of the controller's file; after the routes themselves.
+
+        A route that is only here was deleted: the next start does not add it again.
+        """
+        rows = [(route.route_id, route.src, route.dst, jsonb(route.edges)) for route in routes]
+        self._writer.put_many(_SAVE_FILE_ROUTE, rows)
+
+    def drop_file_routes(self, route_ids: Iterable[int]) -> None:
+        """Forget the numbers of routes that the controller's file does not have any more."""
+        self._writer.put_many(_DROP_FILE_ROUTE, [(route_id,) for route_id in route_ids])
 
     def save_group(self, group: GroupRow) -> None:
         """Write a group; its members and trees have calls of their own."""
@@ -271,14 +285,23 @@ async def read_routes(connection: AsyncConnection, ids: Iterable[int] | None = N
     return tuple(RouteRow(*[*row[:3], _edges(row[3]), *row[4:]]) for row in rows)
 
 
-async def read_deleted(connection: AsyncConnection) -> dict[str, frozenset[Any]]:
-    """Return what was deleted by SQL of the controller's file, as the fields of a `Snapshot`."""
-    cursor = await connection.execute("SELECT table_name, key FROM deleted_from_file")
-    rows = await cursor.fetchall()
-    return {
-        "deleted_links": frozenset(tuple(key) for table, key in rows if table == "links"),
-        "deleted_routes": frozenset(key[0] for table, key in rows if table == "routes"),
-    }
+async def read_file_routes(connection: AsyncConnection) -> tuple[RouteRow, ...]:
+    """Return the routes of the controller's file with their numbers, deleted ones included."""
+    cursor = await connection.execute("SELECT route_id, src_node_id, dst_node_id, edges FROM file_routes")
+    rows: list[Any] = await cursor.fetchall()
+    return tuple(RouteRow(row[0], row[1], row[2], _edges(row[3])) for row in rows)
+
+
+async def read_deleted_links(connection: AsyncConnection) -> frozenset[tuple[int, int]]:
+    """Return the ends of links of the controller's file that were deleted by SQL."""
+    cursor = await connection.execute("SELECT key FROM deleted_from_file WHERE table_name = 'links'")
+    return frozenset((key[0], key[1]) for (key,) in await cursor.fetchall())
+
+
+async def next_numbers(connection: AsyncConnection, function: str, count: int) -> list[int]:
+    """Return numbers for new routes (`nm_next_route`) or pins (`nm_next_pin`), which nobody else gets."""
+    cursor = await connection.execute(f"SELECT {function}() FROM generate_series(1, %s)".encode(), (count,))
+    return [int(row[0]) for row in await cursor.fetchall()]
 
 
 async def read_groups(connection: AsyncConnection, ids: Iterable[int] | None = None) -> tuple[GroupRow, ...]:

@@ -189,7 +189,8 @@ class Snapshot:
 
     Attributes:
         deleted_links: The ends of links of the controller's file that were deleted by SQL.
-        deleted_routes: The numbers of routes of the file that were.
+        file_routes: The number of each route of the controller's file, as a row; one that is not among
+            `routes` was deleted.
         pins: The pins of flows to routes.
     """
 
@@ -202,5 +203,5 @@ class Snapshot:
     runs: tuple[RunRow, ...]
     traces: Mapping[str, bytes] = field(default_factory=dict)
     deleted_links: frozenset[tuple[int, int]] = frozenset()
-    deleted_routes: frozenset[int] = frozenset()
+    file_routes: tuple[RouteRow, ...] = ()
     pins: tuple[PinRow, ...] = ()

@@ -155,6 +155,16 @@ class Store:
         async with self._connection() as connection:
             return await read_changes(connection)
 
+    async def new_routes(self, count: int) -> list[int]:
+        """Return numbers for new routes, in order; no other route gets one of them."""
+        async with self._connection() as connection:
+            return await lab.next_numbers(connection, "nm_next_route", count)
+
+    async def new_pin(self) -> int:
+        """Return a number for a new pin; no other pin gets it."""
+        async with self._connection() as connection:
+            return (await lab.next_numbers(connection, "nm_next_pin", 1))[0]
+
     async def open_flows(self) -> list[FlowRow]:
         """Read the user-space flows that have not ended."""
         async with self._connection() as connection:
@@ -407,5 +417,6 @@ async def _read_all(connection: AsyncConnection, name: str) -> Snapshot:
         runs=await runs.read_runs(connection),
         traces=await lab.read_traces(connection),
         pins=await read_pins(connection),
-        **await lab.read_deleted(connection),
+        deleted_links=await lab.read_deleted_links(connection),
+        file_routes=await lab.read_file_routes(connection),
     )

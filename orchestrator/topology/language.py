@@ -248,6 +248,10 @@ _ROUTING = Placed(
         "function": Field(
             Text(), "a function that is given the topology and returns its routes, as `FILE.py:NAME`"
         ),
+        "returned_by": Field(
+            Text(),
+            "the function that returned some of the `routes`, in files that `nm` writes; it is not called",
+        ),
     },
     hints={"ecmp": "write `paths: 4`", "k": "write `paths`", "weight": "write `metric`"},
 )

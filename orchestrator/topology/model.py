@@ -306,6 +306,7 @@ class Topology:
         metrics_interval_ms: How often nodes report their counters in milliseconds; 0 for never.
         metrics_keep_s: Seconds for which the reports are kept.
         tests: What has to hold in the lab, in the order of the file.
+        function: The function that returned some of the routes, as `FILE.py:NAME`; empty for none.
         warnings: What is allowed but probably not meant.
         file: The file as the user typed it, for messages.
     """
@@ -329,6 +330,7 @@ class Topology:
     ipv6: str = ""
     tests: tuple[LabTest, ...] = ()
     generator: Generator | None = field(default=None, compare=False)
+    function: str = field(default="", compare=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     file: str = field(default="", compare=False)
 

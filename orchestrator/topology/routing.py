@@ -24,6 +24,7 @@ def check_routing(root: Mapping[str, Any], problems: Problems) -> dict[str, Any]
         "metric": read.get("metric", "hops"),
         "paths": paths,
         "disjoint": "disjoint" in read,
+        "function": read.get("function") or read.get("returned_by", ""),
     }
     if value is None:
         return found

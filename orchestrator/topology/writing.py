@@ -239,6 +239,8 @@ def _routing(topology: Topology) -> dict[str, Any]:
         shown["paths"] = topology.paths
     if topology.disjoint:
         shown["disjoint"] = "edges"
+    if topology.function:
+        shown["returned_by"] = topology.function
     return shown
 
 

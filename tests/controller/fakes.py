@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,8 @@ class FakeProcess:
         self.measured: m.LinkMeasurements | None = None
         self.flow_routes: dict[str, object] = {"flows": [], "known": 0, "forgotten": 0}
         self.sample: m.NodeSample | None = None
+        self.before: Callable[[], Awaitable[object]] | None = None
+        """What is waited for before each message is read, as by a process that hangs."""
         self.slow: set[int] = set()
         """Neighbours to which links do not come up by themselves, but by `comes_up`."""
 
@@ -168,6 +170,8 @@ class FakeProcess:
 
     async def _read(self, connection: Connection) -> None:
         async for frame in connection:
+            if self.before is not None:
+                await self.before()
             self.received[frame.message.type] += 1
             if self.refuse(frame.message):
                 connection.send_nowait(m.Error(frame.id, "node.cannot", "it cannot"), node=frame.node)

@@ -46,6 +46,8 @@ def text_of(file: ControllerSettings) -> str:
             f"src = {route.src}",
             f"dst = {route.dst}",
             f"edges = {list(map(list, route.edges))}",
+            f"weight = {route.weight}",
+            f"computed = {str(route.computed).lower()}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -203,18 +205,62 @@ async def test_explicit_routes_of_the_file_follow_it(start: Start, database: Dat
     )
     await ask(asking, change(replace(file, routes=ways)))
     await host.until(lambda: sorted(host.nodes[1].explicit) == [1, 2])
-    await ask(asking, m.AddPin(2))
+    pin = await ask(asking, m.AddPin(2))
     await ask(asking, change(replace(file, routes=ways[1:])))
-    await host.until(lambda: [each.next_hops for each in host.nodes[1].explicit.values()] == [(4,)])
+    await host.until(lambda: sorted(host.nodes[1].explicit) == [2])
+    assert host.nodes[1].pins.keys() == {pin["pin_id"]}
     await ask(asking, change(file, cause="nm up"))
     await host.until(lambda: not host.nodes[1].explicit)
     events = await asking.request(m.GetEvents())
     assert isinstance(events, m.Events)
     unpinned = [event.detail for event in events.events if event.name == "flow.unpinned"]
-    assert [(each["route_id"], each["cause"]) for each in unpinned] == [(2, "operator")]
+    assert [(each["route_id"], each["cause"]) for each in unpinned] == [(2, "nm up")]
     await controller.stop()
     controller = await start(file)
     assert not controller.core.lab.explicit.rows
+
+
+async def test_a_route_that_replaces_another_one_is_in_force_before_that_goes(
+    start: Start, database: Database
+) -> None:
+    _, host, asking, file = await begin(start, database)
+    east = RouteEntry(src=1, dst=3, edges=((1, 2), (2, 3)))
+    west = RouteEntry(src=1, dst=3, edges=((1, 4), (4, 3)))
+    await ask(asking, change(replace(file, routes=(east,))))
+    seen: list[set[int]] = []
+    host.refuse = lambda message: seen.append(set(host.nodes[1].explicit)) or False  # type: ignore[func-returns-value]
+    await ask(asking, change(replace(file, routes=(west,))))
+    seen.append(set(host.nodes[1].explicit))
+    assert seen[0] == {1} and {1, 2} in seen and seen[-1] == {2} and set() not in seen
+
+
+async def test_a_route_keeps_its_number_and_its_pins_wherever_the_file_has_it(
+    start: Start, database: Database
+) -> None:
+    controller, host, asking, file = await begin(start, database)
+    east, west, back = (
+        RouteEntry(src=1, dst=3, edges=((1, 2), (2, 3)), computed=True),
+        RouteEntry(src=1, dst=3, edges=((1, 4), (4, 3))),
+        RouteEntry(src=3, dst=1, edges=((3, 4), (4, 1))),
+    )
+
+    def listed() -> dict[int, tuple[tuple[int, int], ...]]:
+        return {number: row.edges for number, row in controller.core.lab.explicit.rows.items()}
+
+    await ask(asking, change(replace(file, routes=(east, west))))
+    pin = await ask(asking, m.AddPin(1))
+    await ask(asking, m.ChangeRoute(2, weight=5.0))
+    await ask(asking, change(replace(file, routes=(back, replace(east, weight=3.0), west))))
+    assert listed() == {1: east.edges, 2: west.edges, 3: back.edges}
+    assert host.nodes[1].pins == {pin["pin_id"]: m.Pin(pin["pin_id"], 1, 3, 1)}
+    assert [host.nodes[1].explicit[n].weight for n in (1, 2)] == [3.0, 5.0]
+    await ask(asking, m.DeleteRoute(3))
+    await controller.stop()
+    # Another place in the file again, changed while no controller was there; what was deleted stays so.
+    controller = await start(replace(file, routes=(west, back, east)))
+    assert listed() == {1: east.edges, 2: west.edges}
+    assert controller.core.lab.explicit.pins.keys() == {pin["pin_id"]}
+    assert controller.core.lab.explicit.rows[2].weight == 5.0
 
 
 async def test_rubbish_and_what_cannot_change_is_refused_and_nothing_changes(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.controller.errors import GroupLabelTaken, LinkUnknown, NodeTaken, RouteInvalid, TreeInvalid
 from orchestrator.controller.groups import Groups, TreeSpec
 from orchestrator.controller.lab import Lab
-from orchestrator.controller.registry import Link, Node, NodeStates, Registry
+from orchestrator.controller.registry import Link, Node, NodeStates, Registry, Wanted
 from orchestrator.controller.routing import check_route, check_tree, next_hop_tables, shortest_path_tree
 from orchestrator.impairment import LinkSpec
 from orchestrator.protocol import ProtocolError
@@ -255,15 +255,58 @@ def test_explicit_routes_are_sent_by_difference_and_a_wrong_one_is_named() -> No
     confirm(lab, lab.flush())
     one, two = RouteRow(1, 1, 3, ((1, 2), (2, 3))), RouteRow(2, 1, 3, ((1, 4), (4, 3)))
     lab.change_routes({1: one, 2: two, 3: RouteRow(3, 1, 3, ((1, 3),))})
+    sent = lab.flush()
+    assert set(sent) == {2, 4} and not lab.routes_can_go_on
+    confirm(lab, sent)
+    assert lab.routes_can_go_on
     [message] = lab.flush()[1]
     assert isinstance(message, m.InstallRoutes) and message.table is None and not message.reset
     assert [(route.route_id, route.next_hops) for route in message.routes] == [(1, (2,)), (2, (4,))]
     assert list(lab.problems) == ["route 3"]
+    assert lab.flush() == {} and lab.explicit.changing  # the source has not confirmed it
+    confirm(lab, {1: [message]})
+    lab.flush()
+    assert not lab.explicit.changing
     lab.change_routes({2: None, 3: None})
+    for node in (1, 4):  # its source first
+        sent = lab.flush()
+        assert set(sent) == {node}
+        gone = sent[node][0]
+        assert isinstance(gone, m.InstallRoutes) and gone.removed == (2,) and not lab.problems
+        confirm(lab, sent)
+
+
+def test_a_relay_that_is_gone_or_stopped_is_not_waited_for_and_one_that_comes_back_is() -> None:
+    lab = make(4)
+    for node_id in (1, 2, 3, 4):
+        lab.register(node_id, hello(7), node_id)
+    confirm(lab, lab.flush())
+    lab.change_routes({1: RouteRow(1, 1, 4, ((1, 2), (2, 3), (3, 4)))})
+    confirm(lab, {2: lab.flush()[2]})
+    lab.flush()
+    assert lab.explicit.awaited_by(1) == {3}
+    lab.disconnect(3)
+    lab.flush()
+    assert lab.explicit.awaited_by(1) == {3}
+    lab.register(3, hello(7), "again")
     sent = lab.flush()
-    assert set(sent) == {1, 4}
-    gone = sent[4][0]
-    assert isinstance(gone, m.InstallRoutes) and gone.removed == (2,) and not lab.problems
+    assert 1 not in sent and sent[3][-1].type == "InstallRoutes"
+    lab.set_wanted(3, Wanted.STOPPED)
+    assert 1 in lab.flush() and lab.explicit.awaited_by(1) == {1}
+
+
+def test_a_change_that_is_taken_back_before_it_is_sent_keeps_nothing_waiting() -> None:
+    lab = make(4)
+    for node_id in (1, 2, 3, 4):
+        lab.register(node_id, hello(7), "host")
+    confirm(lab, lab.flush())
+    route = RouteRow(1, 1, 3, ((1, 2), (2, 3)))
+    lab.change_routes({1: route})
+    confirm(lab, lab.flush())
+    confirm(lab, lab.flush())
+    lab.change_routes({1: None})
+    lab.change_routes({1: route})
+    assert lab.flush() == {} and not lab.explicit.changing
 
 
 def test_the_barrier_opens_once_and_only_when_all_are_ready() -> None:

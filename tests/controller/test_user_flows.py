@@ -313,3 +313,62 @@ async def test_pinned_to_a_route(start: Start, database: dict[str, Any]) -> None
         )
     found = await until_listed(controller, lambda flows: 2 in flows and flows[2].state == "failed")
     assert found[2].reason == "there is no explicit route 1 from node 2 to node 1"
+
+
+ROUTE_STATEMENTS = {
+    "INSERT INTO flow_routes (flow_id, route_id) VALUES (1, 2)": "has to take route 1 already",
+    "INSERT INTO flow_routes (flow_id, route_id) VALUES (2, 3)": "route 3 is no explicit route from node 1",
+    "INSERT INTO flow_routes (flow_id, route_id) VALUES (2, 99)": "route 99 is no explicit route",
+    "INSERT INTO flow_routes (flow_id, route_id) VALUES (99, 1)": "there is no user-space flow 99",
+    "INSERT INTO flow_routes (flow_id) VALUES (2)": "flow 2 is given no route",
+    "INSERT INTO flow_routes (flow_id, route_id) VALUES (3, 1)": "flow 3 has ended",
+    "UPDATE flow_routes SET flow_id = 2": "cannot become that of flow 2",
+    "UPDATE user_flows SET route_id = 3 WHERE flow_id = 1": "route 3 is no explicit route from node 1",
+}
+
+
+async def test_a_flow_is_given_another_route_while_it_runs(start: Start, database: dict[str, Any]) -> None:
+    """By the words of Nextmini as well; the flow goes on, and what makes no sense is refused."""
+    east, west = ((1, 3), (3, 2)), ((1, 4), (4, 2))
+    routes = (
+        RouteEntry(src=1, dst=2, edges=east),
+        RouteEntry(src=1, dst=2, edges=west),
+        RouteEntry(src=2, dst=1, edges=((2, 3), (3, 1))),
+    )
+    links = [(1, 3), (2, 3), (1, 4), (2, 4)]
+    controller = await start(settings(database, 4, links=links, routes=routes))
+    host = FakeProcess([1, 2, 3, 4])
+    await ready_lab(controller, [host])
+    async with operating(controller) as operator:
+        pinned = m.FlowRequest(1, 2, 5, route=(1, 3, 2))
+        await operator.request(m.StartFlows((pinned, m.FlowRequest(1, 2, 5), m.FlowRequest(1, 2, 5))))
+    await host.until(lambda: len(host.nodes[1].flows) == 3)
+    await host.request(1, began(1, 2, 3))
+    await host.request(1, over(3, 5))
+    await until_listed(controller, lambda flows: flows[3].state == "finished")
+    node, packets = host.nodes[1], began(1).flows[0].flow_id
+    async with sql(database) as db:
+        await db.execute("SET ROLE nm_user")
+        for statement, reason in ROUTE_STATEMENTS.items():
+            with pytest.raises(psycopg.Error, match=reason):
+                await db.execute(statement.encode())
+        await db.execute("INSERT INTO flow_routes (flow_id, route_id) VALUES (2, 2)")
+        await host.until(lambda: node.flows[2].route_id == 2)
+        await db.execute("UPDATE flow_routes SET route_id = 2 WHERE flow_id = 1")
+        await host.until(lambda: node.flows[1].route_id == 2)
+        # A running flow whose route is gone takes another one.
+        await db.execute("DELETE FROM routes WHERE route_id = 2")
+        await host.until(lambda: 2 not in node.explicit)
+        await db.execute("UPDATE user_flows SET rate_bps = 9000 WHERE flow_id = 1")
+        await host.until(lambda: node.flows[1].rate_bps == 9000)
+        await db.execute("DELETE FROM flow_routes WHERE flow_id = 1")
+        await host.until(lambda: node.flows[1].route_id is None)
+    for route in (1, 1, 2, 0):
+        await host.request(1, m.RouteAssigned((m.RouteAssignment(packets, route, START),)))
+    found = await listed(controller)
+    assert (found[1].state, found[1].route_id, found[1].taken_route) == ("running", None, None)
+    async with operating(controller) as operator:
+        events = await operator.request(m.GetEvents())
+    assert isinstance(events, m.Events)
+    moved = [event.detail for event in events.events if event.name == "flow.moved"]
+    assert [(each["flows"], each["route"]) for each in moved] == [([1], 2), ([1], 0)]

@@ -143,6 +143,22 @@ def test_a_user_space_flow_takes_the_route_that_it_asks_for(lab: Lab) -> None:
         assert (latest[0].route, latest[0].by) == (route, "pin")
 
 
+def test_the_route_of_a_running_flow_is_reported_when_it_moves(lab: Lab) -> None:
+    (number,) = lab.flows.add(9, 13, duration=60, rate="1 Mbit", route=[9, 12, 13])
+
+    def wait_route(wanted: set[int]) -> None:
+        deadline = time.monotonic() + 10
+        while (found := lab.flows.list(number)[0]).taken_route not in wanted:
+            assert found.state in ("waiting", "running") and time.monotonic() < deadline, found
+
+    wait_route({3})
+    lab.link(12, 13).down()
+    wait_route({1, 2})
+    lab.link(12, 13).up()
+    wait_route({3})
+    lab.flows.stop(number)
+
+
 def test_a_route_changes_under_load_without_a_lost_packet(lab: Lab, home: Home, tmp_path: Path) -> None:
     need("iperf3")
     source, target = lab.node(1), lab.node(4)

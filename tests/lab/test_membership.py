@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,23 @@ def test_a_new_node_has_the_first_free_number_and_what_all_have_alike() -> None:
     assert list(gap.nodes) == [1, 3, 4] and [(x.a, x.b) for x in gap.links] == [(1, 4), (3, 4)]
     again, number = with_node(gap, links=[NewLink(1), NewLink(3)])
     assert number == 2 and topology.dump(again) == topology.dump(RING)
+
+
+def test_a_lab_with_the_routes_of_a_function_is_changed_by_its_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "ways.py").write_text("def ways(topology):\n    return [[1, 2, 3]]\n")
+    file = tmp_path / "lab.yaml"
+    file.write_text("topology: {type: ring, n_nodes: 4}\nrouting: {function: 'ways.py:ways'}\n")
+    # As the lab keeps it, without the file and the function.
+    kept = topology.loads(topology.dump(topology.load(file)))
+    for change in (
+        lambda: with_node(kept),
+        lambda: with_link(kept, 1, 3, {}),
+        lambda: without_link(kept, 3, 4),
+        lambda: without_nodes(kept, [4]),
+    ):
+        with pytest.raises(UsageError, match=r"those of `ways.py:ways`") as caught:
+            change()
+        assert caught.value.id == "lab.routing-function" and "`nm up FILE`" in str(caught.value.hint)
 
 
 def test_the_direction_of_a_link_is_from_its_first_end() -> None:

@@ -226,6 +226,9 @@ def test_an_interrupted_run_keeps_what_has_ended(tmp_path: Path) -> None:
     assert json.loads((folder / "rows.json").read_text())
 
 
+ROUTED = "routes: [{from: 1, to: 2, path: [1, 2]}]\nflows: [{from: 1, to: 2, bytes: 1 MB, route: [1, 2]}]\n"
+
+
 @pytest.mark.parametrize(
     ("topology", "traffic", "rest", "id"),
     [
@@ -236,6 +239,7 @@ def test_an_interrupted_run_keeps_what_has_ended(tmp_path: Path) -> None:
         (PAIR, CBR, "tests: [{name: all, reach: all}]", "simulate.tests"),
         (f"{PAIR}services: {{web: {{nodes: 1, command: [sleep, '1']}}}}\n", CBR, "", "simulate.services"),
         (f"{PAIR}flows: [{{from: 1, to: 2, bytes: 1 MB}}]\n", CBR, "", "simulate.flows"),
+        (f"{PAIR}{ROUTED}", CBR, "", "simulate.flows"),
         (PAIR.replace("s: 2", "s: 3") + "nodes: {3: {external: true}}\n", CBR, "", "simulate.external"),
     ],
 )

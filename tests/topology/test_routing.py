@@ -91,7 +91,8 @@ def test_a_function_computes_the_routes(tmp_path: Path) -> None:
         ((1, 4, 3), 2.0),
     ]
     # What is written has the routes and not the function: it means the same anywhere.
-    assert topology.loads(dump(lab)).routes == lab.routes
+    again = topology.loads(dump(lab))
+    assert again.routes == lab.routes and again.function == lab.function == "ways.py:both_ways"
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ impl Routes {
         self.generation += 1;
     }
 
+    /// Increases when the routes of flows may have changed.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Whether any pair has explicit routes here.
     pub(crate) fn has_explicit(&self) -> bool {
         !(self.pairs.is_empty() && self.retired.is_empty())

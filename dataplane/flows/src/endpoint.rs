@@ -1,6 +1,7 @@
 //! The endpoint of a node: all of its flows, their connections, ready queue and timers.
 
 mod mtu;
+mod reports;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -54,6 +55,10 @@ pub struct Endpoint {
     progress_at: Option<Instant>,
     /// Acknowledged bytes at the last report, by flow.
     reported: BTreeMap<u64, u64>,
+    /// Connections whose beginning was reported since the last look at the routes.
+    begun: Vec<usize>,
+    /// The generation of the node's routes at that look.
+    routes_seen: u64,
 }
 
 impl Endpoint {
@@ -92,11 +97,13 @@ impl Endpoint {
             epochs: 0,
             progress_at: None,
             reported: BTreeMap::new(),
+            begun: Vec::new(),
+            routes_seen: 0,
         })
     }
 
-    /// Runs flows that begin or end at this node. A flow that runs continues, with the rate and the weight of the
-    /// repeated request; the result of one that has ended is reported again.
+    /// Runs flows that begin or end at this node. A flow that runs continues, with the rate, the weight and the
+    /// preferred route of the repeated request; the result of one that has ended is reported again.
     ///
     /// # Errors
     ///
@@ -139,11 +146,12 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Reports the beginning of a running flow again, and changes its rate and weight if they differ.
+    /// Reports the beginning of a running flow again, and changes its rate, weight and route if they differ.
     fn repeat(&mut self, now: Instant, index: usize, spec: &FlowSpec) {
         if let Some(Side::Source(source)) = self.side(index) {
-            source.change(now, spec.rate_bps, spec.weight);
+            source.change(now, spec);
             let began = source.began_again();
+            self.begun.extend(began.as_ref().map(|_| index));
             self.events.extend(began);
             self.set_ready(index);
         }
@@ -331,23 +339,6 @@ impl Endpoint {
         }
     }
 
-    fn report_progress(&mut self, now: Instant) {
-        let connections = &self.connections;
-        let acked =
-            self.records.running().filter_map(|(id, index)| match &connections[index].as_ref()?.side {
-                Side::Source(source) => Some((id, source.acked())),
-                Side::Sink(_) => None,
-            });
-        let acked: BTreeMap<u64, u64> = acked.collect();
-        let moved = acked.iter().filter(|(id, bytes)| **bytes != self.reported.get(id).copied().unwrap_or(0));
-        let moved: Vec<(u64, u64)> = moved.map(|(id, bytes)| (*id, *bytes)).collect();
-        if !moved.is_empty() {
-            self.events.push_back(FlowEvent::Progressed(moved));
-        }
-        self.progress_at = (!acked.is_empty()).then(|| now + PROGRESS);
-        self.reported = acked;
-    }
-
     /// The next instant at which [`Endpoint::handle_timeout`] must be called, if any.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Instant> {
@@ -409,6 +400,7 @@ impl Endpoint {
         };
         let began = source.take_began();
         let end = source.take_end();
+        self.begun.extend(began.as_ref().map(|_| index));
         self.events.extend(began);
         if let Some(end) = end {
             self.end(end);

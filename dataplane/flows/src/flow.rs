@@ -107,16 +107,16 @@ pub enum FlowEvent {
         key: FlowKey,
         /// When.
         at: Instant,
-        /// The route that it prefers; 0 for none.
-        asked: RouteId,
     },
-    /// The explicit route that the packets of a flow take as it begins. Its node reports it, not the endpoint.
+    /// The packets of a flow take an explicit route, since the flow began or from now on ([`Endpoint::check_routes`]).
+    ///
+    /// [`Endpoint::check_routes`]: crate::Endpoint::check_routes
     Routed {
         /// Its packets.
         key: FlowKey,
         /// When.
         at: Instant,
-        /// The route.
+        /// The route; 0 when its pair of nodes has none any more.
         route: RouteId,
     },
     /// Acknowledged bytes of the flows that progressed during the last second, by number.

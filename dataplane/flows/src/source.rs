@@ -30,6 +30,8 @@ enum Phase {
 pub(crate) struct Source {
     spec: FlowSpec,
     key: FlowKey,
+    /// The explicit route of its packets that was reported; 0 for none.
+    routed: RouteId,
     since: Instant,
     phase: Phase,
     mss: usize,
@@ -57,6 +59,7 @@ impl Source {
         Self {
             spec,
             key,
+            routed: 0,
             since,
             phase: Phase::Connecting,
             mss,
@@ -93,7 +96,23 @@ impl Source {
     }
 
     fn began_event(&self, at: Instant) -> FlowEvent {
-        FlowEvent::Began { id: self.spec.id, key: self.key, at, asked: self.spec.route }
+        FlowEvent::Began { id: self.spec.id, key: self.key, at }
+    }
+
+    /// The event of another route than the reported one, once the flow has begun; with `again`, of the same one as
+    /// well. `route_of` returns the route of a flow that prefers one, 0 for none.
+    pub(crate) fn routed(
+        &mut self,
+        now: Instant,
+        again: bool,
+        route_of: impl FnOnce(&FlowKey, RouteId) -> RouteId,
+    ) -> Option<FlowEvent> {
+        if !self.announced || self.phase == Phase::Done {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.routed, route_of(&self.key, self.spec.route));
+        let new = self.routed != before || (again && self.routed != 0);
+        new.then_some(FlowEvent::Routed { key: self.key, at: now, route: self.routed })
     }
 
     /// The route that its packets prefer, 0 for none.
@@ -101,13 +120,14 @@ impl Source {
         self.spec.route
     }
 
-    /// Changes the rate and the weight.
-    pub(crate) fn change(&mut self, now: Instant, rate_bps: Option<u64>, weight: u32) {
-        self.spec.weight = weight;
-        if self.spec.rate_bps != rate_bps {
-            self.spec.rate_bps = rate_bps;
+    /// Changes the rate, the weight and the preferred route.
+    pub(crate) fn change(&mut self, now: Instant, wanted: &FlowSpec) {
+        self.spec.weight = wanted.weight;
+        self.spec.route = wanted.route;
+        if self.spec.rate_bps != wanted.rate_bps {
+            self.spec.rate_bps = wanted.rate_bps;
             if self.began.is_some() {
-                self.pace = rate_bps.map(|rate| Pace::new(now, rate, self.mss));
+                self.pace = wanted.rate_bps.map(|rate| Pace::new(now, rate, self.mss));
             }
         }
     }

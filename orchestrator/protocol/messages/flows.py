@@ -98,7 +98,7 @@ class FlowStatus:
         route_id: The explicit route that it has to take.
         start_us: When it began.
         finish_us: When it ended.
-        taken_route: The explicit route that its packets took when it began.
+        taken_route: The explicit route that its packets take, or took last.
     """
 
     id: U64

@@ -152,7 +152,7 @@ class RouteAssignment:
 @sent_by(Role.NODE)
 @dataclass(frozen=True, slots=True)
 class RouteAssigned(Message):
-    """Flows were given routes."""
+    """Flows take explicit routes, as they begin or from now on; 0 where their nodes have none any more."""
 
     assignments: tuple[RouteAssignment, ...]
 

@@ -23,7 +23,7 @@ pub(super) fn report(to: &LinkReport, events: Vec<FlowEvent>) {
     let (mut began, mut routed, mut ended) = (Vec::new(), Vec::new(), Vec::new());
     for event in events {
         match event {
-            FlowEvent::Began { id, key, at, .. } => began.push(UserFlow {
+            FlowEvent::Began { id, key, at } => began.push(UserFlow {
                 controller_id: id,
                 flow_id: flow_id(&key).to_vec().into(),
                 start_ms: clock.micros(at) / 1_000,

@@ -256,6 +256,12 @@ impl Engine {
         self.routes.route_of(self.pair_of(flow)?, flow, asked, &self.links)
     }
 
+    /// Increases when [`Engine::route_of`] may return something else than before.
+    #[must_use]
+    pub fn route_generation(&self) -> u64 {
+        self.routes.generation()
+    }
+
     /// The flows for which this node chose an explicit route, at most `limit`.
     fn routed_flows(&self, now: Instant, limit: usize) -> RoutedFlows {
         self.routes.routed_flows(now, limit, &self.links, |flow| self.pair_of(flow))

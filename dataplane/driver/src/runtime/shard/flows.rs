@@ -2,8 +2,8 @@
 //!
 //! Its packets enter the engine as those of the device do, and wait for full links in the same way.
 
-use nm_engine::{CommandError, Engine, FiveTuple, Instant, Io};
-use nm_flows::{Endpoint, FlowError, FlowEvent};
+use nm_engine::{CommandError, Engine, FiveTuple, Instant, Io, RouteId};
+use nm_flows::{Endpoint, FlowError, FlowKey};
 
 use super::node::Node;
 use super::Shard;
@@ -105,7 +105,7 @@ impl Node {
                 }
             }
         }
-        self.report_flows();
+        self.report_flows(now);
         sessions || self.may_transmit()
     }
 
@@ -128,18 +128,20 @@ impl Node {
     }
 
     /// Passes the events of flows to the node's owner: flows of programs that began, and user-space flows.
-    pub fn report_flows(&mut self) {
+    pub fn report_flows(&mut self, now: Instant) {
         if self.engine.has_begun_flows() {
             self.sink.flows_began(self.engine.take_begun_flows());
         }
         let Some(endpoint) = &mut self.endpoint else {
             return;
         };
+        let engine = &self.engine;
+        endpoint.check_routes(now, engine.route_generation(), |key, asked| {
+            route_of(engine, key, asked)
+        });
         let mut events = Vec::new();
         while let Some(event) = endpoint.poll_event() {
-            let routed = routed(&self.engine, &event);
             events.push(event);
-            events.extend(routed);
         }
         if !events.is_empty() {
             self.sink.flows(events);
@@ -147,11 +149,8 @@ impl Node {
     }
 }
 
-/// The explicit route that a flow takes which began, if its nodes have any.
-fn routed(engine: &Engine, event: &FlowEvent) -> Option<FlowEvent> {
-    let FlowEvent::Began { key, at, asked, .. } = event else {
-        return None;
-    };
+/// The explicit route of a flow that prefers one; 0 if its nodes have none.
+fn route_of(engine: &Engine, key: &FlowKey, asked: RouteId) -> RouteId {
     let flow = FiveTuple {
         src: key.src.into(),
         dst: key.dst.into(),
@@ -159,7 +158,7 @@ fn routed(engine: &Engine, event: &FlowEvent) -> Option<FlowEvent> {
         src_port: key.src_port,
         dst_port: key.dst_port,
     };
-    let route = engine.route_of(&flow, *asked)?.route;
-    let (key, at) = (*key, *at);
-    Some(FlowEvent::Routed { key, at, route })
+    engine
+        .route_of(&flow, asked)
+        .map_or(0, |choice| choice.route)
 }

@@ -267,13 +267,14 @@ impl Shard {
         // These packets belong to several nodes.
         self.running = NO_SLOT;
         self.writes.flush(&mut self.io.pool, &self.mailbox.counters);
+        let now = self.instant();
         while let Some(slot) = self.touched.pop() {
             let Some(node) = self.nodes.at(slot) else {
                 continue;
             };
             node.touched = false;
             self.running = slot;
-            node.report_flows();
+            node.report_flows(now);
             if !node.busy && node.may_transmit() {
                 node.busy = true;
                 self.busy.push_back(slot);
