@@ -82,6 +82,7 @@ class OperatorHandler:
         core, lab = self._core, self._core.lab
         without = self._agents.problems()
         base = int(ipaddress.IPv4Address(core.settings.base_addr))
+        base6 = int(ipaddress.IPv6Network(core.settings.ipv6)[0]) if core.settings.ipv6 else None
         nodes = tuple(
             m.NodeStatus(
                 node.id,
@@ -91,6 +92,9 @@ class OperatorHandler:
                 node.external,
                 without.get(node.id, "") if node.shown_state == "ready" else lab.readiness.missing(node),
                 dict(node.labels) or None,
+                "" if base6 is None else str(ipaddress.IPv6Address(base6 + node.id)),
+                node.prefixes,
+                node.uplink,
             )
             for node in lab.registry
         )

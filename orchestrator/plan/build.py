@@ -297,6 +297,7 @@ def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
         port=CONTROLLER_PORT if shared.docker else shared.port,
         base_addr=topology.base_addr,
         net_mask=topology.net_mask,
+        ipv6=topology.ipv6,
         multicast_pool_base="239.255.0.0",
         multicast_pool_mask="255.255.0.0",
         user_space_base_addr=USER_SPACE_BASE,

@@ -116,8 +116,10 @@ def test_the_machine_itself_is_not_reached_and_nobody_comes_in(lab: Lab, outside
 
 
 def test_the_lab_shows_its_uplinks(lab: Lab, home: Home) -> None:
-    shown = Nm(home, home.path)("inspect", "-n", "ways", "-o", "json").json["nodes"]
-    assert [node["uplink"] for node in shown] == [True, False, False, False, False, True]
+    nm = Nm(home, home.path)
+    wanted = [True, False, False, False, False, True]
+    assert [node["uplink"] for node in nm("inspect", "-n", "ways", "-o", "json").json["nodes"]] == wanted
+    assert [line.split()[-2] for line in nm("status", "-n", "ways").out.splitlines()[2:8:5]] == ["uplink"] * 2
 
 
 def test_an_uplink_that_ends_is_started_again(lab: Lab) -> None:
