@@ -75,8 +75,13 @@ def plan_of(
 
 
 class ChangingLab:
-    """The part of `AsyncLab` that changes what the lab consists of."""
+    """The part of `AsyncLab` that changes what the lab consists of.
 
+    Attributes:
+        cause: Who or what asks for the changes, for the events.
+    """
+
+    cause: str = "operator"
     _directory: LabDirectory
     _state: LabState
 
@@ -232,7 +237,14 @@ class ChangingLab:
             change = target(state, load_topology(directory))
             if change.difference or change.interrupted:
                 state = await changes.apply(
-                    directory, state, change, progress, force=force, timeout_s=timeout_s, digest=digest
+                    directory,
+                    state,
+                    change,
+                    progress,
+                    force=force,
+                    timeout_s=timeout_s,
+                    digest=digest,
+                    cause=self.cause,
                 )
             self._state = state
         return Applied(directory.name, tuple(change.entries), change.interrupted)
