@@ -71,7 +71,7 @@ TRACE = LinkSpec(
     trace_data=bytes([1, 1, 1, 4, 3]),
 )
 CODEL = LinkSpec(
-    rate_bps=10**7, queue="codel", codel_target_us=5_000, codel_interval_us=100_000, scheduler="priority"
+    rate_bps=10**7, queue="codel", codel_target_us=5_000, codel_interval_us=100_000, scheduler="drr"
 )
 
 TO_CONTROLLER: list[Message] = [
