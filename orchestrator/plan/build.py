@@ -24,15 +24,12 @@ from orchestrator.plan.paths import computed_routes
 from orchestrator.plan.ttl import ttl_mode
 from orchestrator.plan.user_services import plan_instances
 from orchestrator.protocol import node_token
-from orchestrator.topology import USER_SPACE_BASE, Node, Topology, Uplink
+from orchestrator.topology import LINK_PORT, USER_SPACE_BASE, Node, Topology, Uplink
 
-__all__ = ["CONTROLLER_PORT", "LINK_PORT", "build"]
+__all__ = ["CONTROLLER_PORT", "build"]
 
 CONTROLLER_PORT = 3_000
 """Where the controller listens inside its container; Nextmini's port."""
-
-LINK_PORT = 8_080
-"""Where a node in a container takes links; Nextmini's port."""
 
 # Host ports of neighbours of external nodes when no free ones were searched, as for `nm render`.
 _LINK_PORTS_FROM = 18_080
