@@ -106,6 +106,7 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
         url=settings.controller_addr,
         tokens=tokens,
         base=settings.base_addr,
+        ipv6=settings.ipv6,
         work=work,
         logs=given.directory / "logs" if given.directory else None,
         watchdog=watchdog,
