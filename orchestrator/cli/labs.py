@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.impairment import LinkSpec
-    from orchestrator.lab import Lab, LabStatus, LinkInfo, NodeInfo, UpResult
+    from orchestrator.lab import Lab, LabStatus, LinkInfo, UpResult
     from orchestrator.lab.down import DownResult
 
 
