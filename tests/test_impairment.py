@@ -34,7 +34,7 @@ QUEUED = st.builds(
     rate_bps=st.integers(1, 2**62),
     rate_burst_bytes=st.none() | st.integers(1, 2**62),
     duplicate=st.none() | st.floats(0, 1),
-    reorder=st.floats(0, 1),
+    reorder=st.floats(0, 1, exclude_min=True),
     reorder_gap=st.none() | st.integers(1, 2**16),
     corrupt=st.none() | st.floats(0, 1),
     limit_us=st.none() | st.integers(1, 2**62),
@@ -45,8 +45,9 @@ QUEUED = st.builds(
     ecn=st.none() | st.booleans(),
     scheduler=st.sampled_from(["drr", "priority"]),
     scheduler_by=st.sampled_from(["source", "destination"]),
-    scheduler_weights=st.none()
-    | st.dictionaries(st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1), max_size=5),
+    scheduler_weights=st.dictionaries(
+        st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1), min_size=1, max_size=5
+    ),
     mtu=st.none() | st.integers(576, 9216),
 )
 TABLE = {"jitter_us": 5, "jitter_distribution": "table", "jitter_table": [-1.134, -1.134, 1.134, 1.134]}
@@ -123,6 +124,9 @@ def test_fields_of_a_newer_peer_are_ignored() -> None:
         {**TABLE, "jitter_table": [-1, 1] * 129},
         {**TABLE, "jitter_table": 5},
         {"reorder_gap": 3},
+        {"reorder": 0, "reorder_gap": 3},
+        {"rate_bps": 5, "scheduler": "priority"},
+        {"rate_bps": 5, "scheduler": "priority", "scheduler_by": "dscp", "scheduler_weights": {}},
         {"reorder": 0.1, "reorder_gap": 0},
         {"duplicate": 1.5},
         {"reorder": -0.1},
@@ -189,7 +193,7 @@ def test_what_one_key_cannot_mean_is_refused_with_a_hint(stated: dict[str, Any],
         (LinkSpec(rate_burst_bytes=1_500), "`burst` needs a `rate`"),
         (LinkSpec(limit_us=5), "`limit` in time needs a `rate`"),
         (LinkSpec(queue="red"), "`queue` needs a `rate`"),
-        (LinkSpec(scheduler="priority"), "`scheduler` needs a `rate`"),
+        (LinkSpec(scheduler="drr"), "`scheduler` needs a `rate`"),
         (LinkSpec(ecn=True), "`ecn` needs a `rate`"),
         (LinkSpec(rate_bps=5, ecn=True), "`taildrop` does not"),
         (LinkSpec(rate_bps=5, ecn=True, queue="taildrop"), "`taildrop` does not"),

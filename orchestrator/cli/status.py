@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from orchestrator.lab import Lab, LabStatus, LinkInfo
+    from orchestrator.lab import Lab, LabStatus, LinkInfo, NodeInfo
 
 __all__ = ["link_list", "links_in_short", "print_services", "status"]
 
-_COLUMNS = ("id", "name", "state", "address", "config")
 _SERVICE_COLUMNS = ("node", "service", "state", "restarts", "exit code")
 
 
@@ -69,7 +68,7 @@ def _print_updates(lab: Lab, every: float, count: int | None, output: Output) ->
 
 def _print(seen: LabStatus) -> None:
     print(f"lab {seen.lab}  {seen.backend}  {seen.state}")
-    table(_COLUMNS, _cells(seen))
+    table(*_table(seen))
     print(f"links: {links_in_short(seen.links)}")
     print_services(seen)
     for problem in seen.problems:
@@ -107,11 +106,12 @@ class _Screen:
         below += [Text(f"service {' '.join(row)}") for row in _service_cells(seen)]
         below += [Text(problem, style="red") for problem in seen.problems[: max(1, height // 4)]]
         most = max(1, height - FRAME_LINES - len(below))
-        rows = list(zip(seen.nodes, _cells(seen), strict=True))
+        columns, shown = _table(seen)
+        rows = list(zip(seen.nodes, shown, strict=True))
         if len(rows) > most:
             rows.sort(key=lambda row: row[0].state == "ready")
         nodes = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in _COLUMNS:
+        for name in columns:
             nodes.add_column(name, no_wrap=True)
         for _, cells in rows[:most]:
             nodes.add_row(*(Text(cell) for cell in cells))
@@ -124,8 +124,24 @@ FRAME_LINES = 5
 """Lines around the nodes: heading, names of columns, rules, keys."""
 
 
-def _cells(seen: LabStatus) -> list[tuple[str, ...]]:
-    return [(str(node.id), node.name, node.state, node.address, node.config) for node in seen.nodes]
+def _table(seen: LabStatus) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows; IPv6 addresses, and what nodes connect the lab to, where any has such."""
+    columns = ["id", "name", "state", "address", "config"]
+    rows = [[str(node.id), node.name, node.state, node.address, node.config] for node in seen.nodes]
+    for column, values in (
+        ("IPv6 address", [node.address6 or "" for node in seen.nodes]),
+        ("networks", [", ".join(_networks(node)) for node in seen.nodes]),
+    ):
+        if any(values):
+            columns.insert(-1, column)
+            for row, value in zip(rows, values, strict=True):
+                row.insert(-1, value)
+    return columns, rows
+
+
+def _networks(node: NodeInfo) -> list[str]:
+    """Return the networks behind a node, and its way to the outside."""
+    return [*node.prefixes, *(["uplink"] if node.uplink else [])]
 
 
 def _service_cells(seen: LabStatus) -> list[tuple[str, ...]]:

@@ -98,6 +98,12 @@ class LabChangeInvalid(BadRequest):
     id = "lab.change"
 
 
+class LabNotChanged(ProtocolError):
+    """The program that adds and removes nodes and links has not done so; the id is that of its error."""
+
+    id = "lab.not-changed"
+
+
 class LinkUnknown(BadRequest):
     """There is no link between these nodes."""
 

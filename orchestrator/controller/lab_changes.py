@@ -136,6 +136,7 @@ class LabChanges:
         self._flows = flows
         self._agents = agents
         self._one = asyncio.Lock()
+        self._draining: Session | None = None
         self.handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
             m.ChangeLab: self._change_lab
         }
@@ -147,9 +148,13 @@ class LabChanges:
             new = [] if message.check or message.drain else await self._new_numbers(change)
             uses = list(self._uses(change))
             if message.drain and not message.check:
+                self._draining = session
                 await self._drain(change)
+                if not session.alive:  # it may have left before it was heard
+                    self.lost(session)
             elif not message.check:
                 self._require_possible(change, uses, force=message.force)
+                self._draining = None
                 await self._apply(change, file, new, uses, message.cause[:MAX_CAUSE])
         value = {
             "added": [entry.node_id for entry in change.added],
@@ -157,6 +162,14 @@ class LabChanges:
             "uses": [use.as_json() for use in uses],
         }
         session.connection.ack(frame, value)
+
+    def lost(self, session: Session) -> None:
+        """Route over drained links again where the operator left before the change that was to follow."""
+        if session is self._draining:
+            self._draining = None
+            self._core.lab.avoid_no_more()
+            self._core.events.add("lab.change-given-up", 0, {"cause": "operator"}, level="warning")
+            self._core.pump()
 
     # Checks.
 

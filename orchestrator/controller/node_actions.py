@@ -1,32 +1,29 @@
-"""Have the processes of nodes stopped, started, paused and resumed by the controller's own machine.
+"""Have the processes of nodes stopped, started, paused and resumed on the controller's own machine.
 
-The controller itself ends and starts nothing: a program of the deployment does, as for `nm node`. It can only
-be run where the controller runs beside the nodes, as a user who may: on the native backend. A controller in a
-container has no access to the engine that carries the other containers.
+A program does it, as for `nm node`; see `orchestrator.controller.local_programs`. It takes the lab's lock and
+says so before anything is recorded, so that a lab that another command holds stays as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import Collection
-from contextlib import suppress
-from pathlib import Path
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 
 from orchestrator.controller.errors import NodeFaultInvalid, NodeNotActedOn
-from orchestrator.node_states import STATE_FILE
+from orchestrator.controller.local_programs import LocalPrograms, reason_of
 from orchestrator.settings.controller import ControllerSettings
 
 __all__ = ["NodeActions"]
 
 PROGRAM = "orchestrator.deploy.native.node_action"
 
-LIMIT = 40.0
-"""Seconds that it may take: ten for the lab's lock, twenty for opening nodes, a few for programs to end."""
+LOCK_LIMIT = 20.0
+"""Seconds until the program has the lab's lock: ten for the lock, and a few to start on a busy machine."""
 
-MOST_SAID = 2_000
-"""Bytes of its complaint that an error shows."""
+LIMIT = 30.0
+"""Seconds that it may take then: twenty for opening nodes, a few for programs to end."""
 
 
 class NodeActions:
@@ -37,9 +34,7 @@ class NodeActions:
     """
 
     def __init__(self, settings: ControllerSettings) -> None:
-        folder = Path(settings.path).absolute().parent.parent if settings.path else None
-        here = settings.backend == "native" and folder is not None and (folder / STATE_FILE).exists()
-        self._folder = folder if here else None
+        self._programs = LocalPrograms(settings)
         self._backend = settings.backend
 
     def require(self, do: str, nodes: Collection[int]) -> None:
@@ -48,7 +43,7 @@ class NodeActions:
         Raises:
             NodeFaultInvalid: It cannot.
         """
-        if self._folder is None:
+        if self._programs.folder is None:
             numbers = ",".join(map(str, nodes))
             raise NodeFaultInvalid(
                 f"the controller of a {self._backend} lab cannot {do} the processes of nodes",
@@ -56,40 +51,46 @@ class NodeActions:
                 hint=f"`nm node {do} {numbers}` on the machine of the lab does",
             )
 
-    async def act(self, do: str, nodes: Collection[int]) -> None:
-        """Kill, stop, start, pause or unpause the processes of nodes.
+    @asynccontextmanager
+    async def held(self, do: str, nodes: Collection[int]) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Hold the lab's lock; the function that is given kills, stops, starts, pauses or unpauses the nodes.
 
         Raises:
-            NodeNotActedOn: It was not done, or not in time.
+            NodeNotActedOn: Another command holds the lab for too long; or, from the function, it was not
+                done, or not in time.
         """
-        assert self._folder is not None, "the caller has called `require`"
-        words = [str(self._folder), do, *map(str, nodes)]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            PROGRAM,
-            *words,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            env=os.environ,
+        async with self._programs.running(PROGRAM, do, *map(str, nodes)) as process:
+            await _wait_locked(process)
+
+            async def act() -> None:
+                await _act(process)
+
+            yield act
+
+
+async def _wait_locked(process: Process) -> None:
+    assert process.stdout is not None and process.stderr is not None, "both are pipes"
+    try:
+        async with asyncio.timeout(LOCK_LIMIT):
+            if await process.stdout.readline():
+                return
+            why = reason_of(process, await process.stderr.read())
+    except TimeoutError:
+        why = f"the lab is not free after {LOCK_LIMIT:g} s"
+    raise NodeNotActedOn(f"nothing was changed: {why}", hint="the same request again tries again")
+
+
+async def _act(process: Process) -> None:
+    try:
+        async with asyncio.timeout(LIMIT):
+            _, said = await process.communicate(b"go\n")
+    except TimeoutError:
+        raise NodeNotActedOn(
+            f"the controller has recorded it, but it was not done within {LIMIT:g} s",
+            hint="the same request again tries again",
+        ) from None
+    if process.returncode != 0:
+        raise NodeNotActedOn(
+            f"the controller has recorded it, but it was not done: {reason_of(process, said)}",
+            hint="the same request again tries again; `nm node` does it as well",
         )
-        try:
-            async with asyncio.timeout(LIMIT):
-                _, said = await process.communicate()
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise NodeNotActedOn(
-                f"the controller has recorded it, but it was not done within {LIMIT:g} s",
-                hint="the same request again tries again",
-            ) from None
-        if process.returncode != 0:
-            lines = said[-MOST_SAID:].decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else f"exit code {process.returncode}"
-            raise NodeNotActedOn(
-                f"the controller has recorded it, but it was not done: {reason}",
-                hint="the same request again tries again; `nm node` does it as well",
-            )

@@ -69,14 +69,29 @@ class NodeFaults:
             NodeUnknown: There is no node of a number.
             NodeFaultInvalid: It cannot be done; nothing is changed.
             NodeNotStored: Postgres has not taken it.
-            NodeNotActedOn: It is recorded, and not done to their processes.
+            NodeNotActedOn: It is not done to their processes; the message says whether it is recorded.
             NodeNotReady: They are not so in time.
         """
         core = self._core
         nodes = self._checked(message) if nodes is None else nodes
+        if not message.act:
+            return await self._record(message, nodes)
+        numbers = [node.id for node in nodes]
+        self._actions.require(message.do, numbers)
+        async with self._actions.held(message.do, numbers) as act:
+            for node in nodes:
+                _require_possible(message.do, node)  # while the lab was not free it may have changed
+            changed = await self._record(message, nodes)
+            await act()
+        if not await core.wait_until(lambda: all(_is_as_wanted(node) for node in nodes), ACT_LIMIT):
+            late = [node for node in nodes if not _is_as_wanted(node)]
+            raise NodeNotReady(self._why(late, ACT_LIMIT))
+        return changed
+
+    async def _record(self, message: m.NodeFault, nodes: Sequence[Node]) -> list[Node]:
+        """Record what nodes shall be, here and in Postgres; return those for which it is a change."""
+        core = self._core
         wanted, event = _ACTIONS[message.do]
-        if message.act:
-            self._actions.require(message.do, [node.id for node in nodes])
         changed = [node for node in nodes if core.lab.set_wanted(node.id, wanted)]
         for node in changed:
             core.events.add(event, node.id, {"cause": message.cause[:MAX_CAUSE]})
@@ -89,21 +104,7 @@ class NodeFaults:
                 f"what nodes shall be is not stored: Postgres has not taken it in {STORE_LIMIT:g} s",
                 hint="it is kept when Postgres is back, and lost if the controller ends before",
             )
-        if message.act:
-            await self._act(message.do, nodes)
         return changed
-
-    async def _act(self, do: str, nodes: Sequence[Node]) -> None:
-        """Do it to the processes of nodes, and wait until they are so.
-
-        Raises:
-            NodeNotActedOn: It was not done.
-            NodeNotReady: They are not so in time.
-        """
-        await self._actions.act(do, [node.id for node in nodes])
-        if not await self._core.wait_until(lambda: all(_is_as_wanted(node) for node in nodes), ACT_LIMIT):
-            late = [node for node in nodes if not _is_as_wanted(node)]
-            raise NodeNotReady(self._why(late, ACT_LIMIT))
 
     async def _wait_nodes(self, session: Session, frame: Frame, message: m.WaitNodes) -> None:
         core = self._core

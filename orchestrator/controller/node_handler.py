@@ -379,4 +379,6 @@ def node_row(node: Node) -> NodeRow:
         node.process,
         node.mtu,
         node.wanted.value,
+        node.prefixes,
+        node.uplink,
     )

@@ -19,6 +19,7 @@ from orchestrator.controller.faults import Faults
 from orchestrator.controller.group_requests import GroupRequests
 from orchestrator.controller.link_changes import STORE_LIMIT
 from orchestrator.controller.measurements import Measurements
+from orchestrator.controller.membership import Membership
 from orchestrator.controller.node_faults import NodeFaults, require_running
 from orchestrator.controller.route_requests import RouteRequests
 from orchestrator.errors import NmError, StoreUnavailable
@@ -37,6 +38,7 @@ class OperatorHandler:
 
     Attributes:
         handlers: What handles them, by type; those about flows are added.
+        on_lost: Called with the session of an operator whose connection has ended.
     """
 
     def __init__(self, core: Core, agents: AgentHandler) -> None:
@@ -44,6 +46,7 @@ class OperatorHandler:
         self._agents = agents
         self._tasks: set[asyncio.Task[None]] = set()
         self._events = EventRequests(core)
+        self.on_lost: list[Callable[[Session], None]] = []
         self.handlers: dict[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
             m.GetStatus: self._get_status,
             m.WaitReady: self._wait_ready,
@@ -55,6 +58,7 @@ class OperatorHandler:
             **self._events.handlers,
             **Faults(core).handlers,
             **NodeFaults(core).handlers,
+            **Membership(core).handlers,
             **Measurements(core).handlers,
             **RouteRequests(core).handlers,
             **GroupRequests(core).handlers,
@@ -71,6 +75,8 @@ class OperatorHandler:
         for streams in self._agents.streams.values():
             streams.leave(session)
         self._events.leave(session)
+        for hear in self.on_lost:
+            hear(session)
 
     def close(self) -> None:
         """Cancel all tasks."""
@@ -82,6 +88,7 @@ class OperatorHandler:
         core, lab = self._core, self._core.lab
         without = self._agents.problems()
         base = int(ipaddress.IPv4Address(core.settings.base_addr))
+        base6 = int(ipaddress.IPv6Network(core.settings.ipv6)[0]) if core.settings.ipv6 else None
         nodes = tuple(
             m.NodeStatus(
                 node.id,
@@ -91,6 +98,9 @@ class OperatorHandler:
                 node.external,
                 without.get(node.id, "") if node.shown_state == "ready" else lab.readiness.missing(node),
                 dict(node.labels) or None,
+                "" if base6 is None else str(ipaddress.IPv6Address(base6 + node.id)),
+                node.prefixes,
+                node.uplink,
             )
             for node in lab.registry
         )

@@ -48,9 +48,10 @@ _Key = tuple[int, int]
 
 @dataclass(slots=True)
 class _Running:
-    """The probe of a link that runs, and the timer that ends the wait for its result."""
+    """The probe of a link that runs, the process that probes, and the timer that ends the wait for it."""
 
     row: ProbeRow
+    process: int
     timer: asyncio.TimerHandle
 
 
@@ -80,6 +81,8 @@ class Probes:
         self.reports: dict[type[Message], Callable[[Session, Node, Frame, Any], None]] = {
             m.ProbeResult: self._result
         }
+        core.on_stopped.append(lambda node: self._node_ended(node, "was stopped"))
+        core.on_registered.append(self._node_came)
 
     async def start(self) -> None:
         """Take over the rows of the controller before this one; what ran then has failed.
@@ -224,7 +227,7 @@ class Probes:
             return reason or f"node {row.src} is {node.state}"
         limit = row.time_ms / 1000 + GRACE_S
         timer = asyncio.get_running_loop().call_later(limit, self._overdue, key, limit)
-        self._running[key] = _Running(replace(row, state="running"), timer)
+        self._running[key] = _Running(replace(row, state="running"), node.process, timer)
         core.store.probes.started(row.probe_id, row.start_us or 0)
 
         def replied(reply: Message | None) -> None:
@@ -255,6 +258,17 @@ class Probes:
         if running is not None and running.row.probe_id == message.probe_id and running.row.src == node.id:
             self._over(key, message.probe_id, _measured(running.row, message))
         self._core.ack_stored(session, frame)
+
+    def _node_came(self, node: Node) -> None:
+        """End the probes of a node whose process is another one than that which probed."""
+        if any(each.row.src == node.id and each.process != node.process for each in self._running.values()):
+            self._node_ended(node, "was started again")
+
+    def _node_ended(self, node: Node, what: str) -> None:
+        for key, each in list(self._running.items()):
+            if each.row.src == node.id:
+                reason = f"node {node.id} {what} meanwhile"
+                self._over(key, each.row.probe_id, replace(each.row, state="failed", reason=reason))
 
     def _overdue(self, key: _Key, limit: float) -> None:
         running = self._running[key]

@@ -83,6 +83,8 @@ class Node:
     Attributes:
         peer: The connection that it is on, None while it is away.
         process: As it said; 0 when it has never registered.
+        prefixes: The networks behind it.
+        uplink: Whether it has a way to the outside.
         link_socket: The path of its process's unix socket for links, if it has one.
         links_up: Neighbours to which its link is up, by its own account, and what carries it.
         links_down: Why its link to a neighbour is not up, by its own account.
@@ -107,6 +109,8 @@ class Node:
     public_addr: str = ""
     link_socket: str = ""
     mtu: int = 1500
+    prefixes: tuple[str, ...] = ()
+    uplink: bool = False
     links_up: dict[int, str] = field(default_factory=dict)
     links_down: dict[int, str] = field(default_factory=dict)
     reported: bool = False

@@ -307,6 +307,8 @@ def declared_node(entry: NodeEntry) -> Node:
         entry.operating_mode,
         entry.public_network_addr,
         mtu=entry.mtu,
+        prefixes=entry.prefixes,
+        uplink=entry.uplink,
     )
     _recall(node, None)
     return node

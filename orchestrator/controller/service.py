@@ -166,7 +166,9 @@ class Controller:
         self.nodes.handlers |= self.flows.reports | max_flows.reports
         self.agents.handlers |= requests.of_agents
         self.operators.handlers |= requests.of_operators | max_flows.of_operators
-        self.operators.handlers |= LabChanges(self.core, self.flows, self.agents).handlers
+        changes = LabChanges(self.core, self.flows, self.agents)
+        self.operators.handlers |= changes.handlers
+        self.operators.on_lost.append(changes.lost)
 
     def _has_role(self, run_id: str, node: int) -> bool:
         run = self.agents.runs.get(run_id)

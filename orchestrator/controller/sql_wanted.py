@@ -74,8 +74,18 @@ class SqlWanted:
                 await self._faults.change(fault)
             except NmError as error:
                 self._failed.add(node_id)
+                self._write_back(fault)
                 facts = {"do": fault.do, "reason": error.message, "error": error.id, "cause": "sql"}
                 self._core.events.add("node.not-done", node_id, facts, level="warning")
             finally:
                 if node_id in self._last and self._last[node_id][0] is fault:
                     del self._last[node_id]
+
+    def _write_back(self, fault: NodeFault) -> None:
+        """Write what a node shall be where this change did not record it, unless another one follows."""
+        (node_id,) = fault.nodes
+        last, registry = self._last.get(node_id), self._core.lab.registry
+        if last is not None and last[0] is fault and node_id in registry:
+            recorded = registry.node(node_id).wanted
+            if recorded is not last[1]:
+                self._core.store.lab.nodes_wanted([(node_id, recorded.value)])

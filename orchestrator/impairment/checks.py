@@ -37,7 +37,7 @@ def check_key(spec: LinkSpec) -> None:
     Raises:
         ValueError: No link can have them; an `Impossible` says what helps.
     """
-    for check in (_check_table, _check_loss_burst, _check_queue, _check_classes):
+    for check in (_check_table, _check_loss_burst, _check_gap, _check_queue, _check_classes):
         check(spec)
 
 
@@ -81,6 +81,14 @@ def _check_loss_burst(spec: LinkSpec) -> None:
         )
 
 
+def _check_gap(spec: LinkSpec) -> None:
+    if spec.reorder_gap is not None and not spec.reorder:
+        raise Impossible(
+            f"a gap of {spec.reorder_gap} needs a share of packets to reorder",
+            "write a `share` above 0, or leave out `gap`",
+        )
+
+
 def _burst_hint(loss: float, burst: float) -> str:
     """Return which burst goes with a loss, and which loss with a burst, rounded to what is possible."""
     if loss == 1:
@@ -121,6 +129,11 @@ def _check_classes(spec: LinkSpec) -> None:
     by, weights = spec.scheduler_by, spec.scheduler_weights
     if spec.scheduler == "fifo" and (by is not None or weights is not None):
         raise Impossible("the scheduler `fifo` has no classes", "write `type: drr` or `type: priority`")
+    if spec.scheduler == "priority" and not weights:
+        raise Impossible(
+            "the scheduler `priority` needs the priority of at least one class; the others have 1",
+            "write for example `{type: priority, weights: {22: 2}, by: dst_port}`",
+        )
     if not weights:
         return
     if by is None or by == "flow":

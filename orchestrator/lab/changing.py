@@ -13,7 +13,7 @@ from orchestrator.deploy.home import Home, LabDirectory, checked_name
 from orchestrator.deploy.host import Progress
 from orchestrator.deploy.locks import lab_lock
 from orchestrator.deploy.state import LabState
-from orchestrator.errors import LabNotFound
+from orchestrator.errors import LabNotFound, Problem
 from orchestrator.lab import changes, membership, planned_change
 from orchestrator.lab.membership import NewLink
 from orchestrator.lab.planned_change import PlannedChange
@@ -38,11 +38,13 @@ class Applied:
         lab: Its name.
         changes: What was changed, in words; empty if it was so before.
         completed: An earlier change had been interrupted, and was completed or undone.
+        warnings: What the backend ignores of the services.
     """
 
     lab: str
     changes: tuple[Entry, ...]
     completed: bool = False
+    warnings: tuple[Problem, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `nm node add -o json` and others show it."""
@@ -75,8 +77,13 @@ def plan_of(
 
 
 class ChangingLab:
-    """The part of `AsyncLab` that changes what the lab consists of."""
+    """The part of `AsyncLab` that changes what the lab consists of.
 
+    Attributes:
+        cause: Who or what asks for the changes, for the events.
+    """
+
+    cause: str = "operator"
     _directory: LabDirectory
     _state: LabState
 
@@ -110,19 +117,21 @@ class ChangingLab:
             progress: Told what is waited for.
 
         Raises:
-            TopologyInvalid: The file is wrong.
+            TopologyInvalid: The file is wrong, or a service cannot be started on the backend.
             UsageError: It cannot be done while the lab runs (`lab.differs`), or something is in use
                 (`lab.in-use`); nothing was changed.
             NodeNotBack: A new node did not become ready; the change was undone.
         """
         meant = _loaded(source)
+        warnings = topology.check_services(meant, self._state.backend)
         outside = topology.select(meant, [str(each) for each in external]) if external else ()
 
         def target(state: LabState, _current: Topology) -> PlannedChange:
             return planned_change.make(self._directory, state, meant, outside)
 
         digest = digest_of(meant, outside)
-        return await self._change("apply", target, force, timeout, progress, digest)
+        applied = await self._change("apply", target, force, timeout, progress, digest)
+        return replace(applied, warnings=warnings)
 
     async def add_node(
         self,
@@ -232,7 +241,14 @@ class ChangingLab:
             change = target(state, load_topology(directory))
             if change.difference or change.interrupted:
                 state = await changes.apply(
-                    directory, state, change, progress, force=force, timeout_s=timeout_s, digest=digest
+                    directory,
+                    state,
+                    change,
+                    progress,
+                    force=force,
+                    timeout_s=timeout_s,
+                    digest=digest,
+                    cause=self.cause,
                 )
             self._state = state
         return Applied(directory.name, tuple(change.entries), change.interrupted)

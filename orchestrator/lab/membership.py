@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator import topology
@@ -270,7 +272,7 @@ def _ends(edges: Iterable[tuple[int, int]]) -> set[int]:
 
 def _fits(meant: Topology) -> bool:
     try:
-        topology.loads(topology.dump(meant), "the lab's topology")
+        _read_again(meant)
     except NmError:
         return False
     return True
@@ -282,6 +284,19 @@ def _checked(meant: Topology) -> Topology:
     Raises:
         TopologyInvalid: It cannot be: the new lab would not be valid.
     """
-    if any(topology.traces(meant).values()):
-        return meant  # its traces are files beside the lab's own topology
-    return replace(topology.loads(topology.dump(meant), "the lab's topology"), file=meant.file)
+    return replace(_read_again(meant), file=meant.file)
+
+
+def _read_again(meant: Topology) -> Topology:
+    """Return a topology as it is read from its file, which names its traces as files beside it.
+
+    Raises:
+        TopologyInvalid: The file is wrong.
+    """
+    traces = topology.traces(meant)
+    if not traces:
+        return topology.loads(topology.dump(meant), "the lab's topology")
+    with tempfile.TemporaryDirectory(prefix="nm-traces-") as folder:
+        for name, text in traces.items():
+            Path(folder, name).write_text(text)
+        return topology.loads(topology.dump(meant), str(Path(folder, "the lab's topology")))

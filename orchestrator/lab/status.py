@@ -20,7 +20,7 @@ from orchestrator.deploy import supervision
 from orchestrator.deploy.backends import host_for
 from orchestrator.deploy.home import Home, LabDirectory
 from orchestrator.deploy.host import Host, Part
-from orchestrator.deploy.state import LabState
+from orchestrator.deploy.state import LabState, NodeNote
 from orchestrator.errors import NmError
 from orchestrator.impairment import LinkSpec
 from orchestrator.lab.damage import damaged, missing
@@ -54,6 +54,8 @@ class NodeInfo:
         external: Whether it is an external node.
         why: What it still waits for; empty when ready.
         address6: Its IPv6 address there; None without one.
+        prefixes: The networks behind it.
+        uplink: Whether it has a way to the outside.
     """
 
     id: int
@@ -64,6 +66,24 @@ class NodeInfo:
     external: bool = False
     why: str = ""
     address6: str | None = None
+    prefixes: tuple[str, ...] = ()
+    uplink: bool = False
+
+    @classmethod
+    def of(cls, note: NodeNote, state: str, why: str = "") -> NodeInfo:
+        """Return a node as `up` wrote it down, in a state."""
+        return cls(
+            note.id,
+            note.name,
+            state,
+            note.address,
+            note.config,
+            note.external,
+            why,
+            note.address6,
+            note.prefixes,
+            note.uplink,
+        )
 
 
 @dataclass(frozen=True)
@@ -164,6 +184,8 @@ class LabStatus:
                     "config": node.config,
                     "external": node.external,
                     "why": node.why,
+                    "prefixes": list(node.prefixes),
+                    "uplink": node.uplink,
                 }
                 for node in self.nodes
             ],
@@ -221,16 +243,10 @@ class LabStatus:
         }
 
     def _nodes_with_settings(self) -> list[dict[str, Any]]:
-        """The nodes with their kernel settings, the networks behind them, and whether they have an uplink."""
+        """The nodes with their kernel settings."""
         note = self.note
         stated = {node.id: {**note.buffers, **node.sysctls} for node in note.nodes} if note else {}
-        notes = {node.id: node for node in note.nodes} if note else {}
-        nodes = [{**node, "sysctls": stated.get(node["id"], {})} for node in self.as_json()["nodes"]]
-        for node in nodes:
-            known = notes.get(node["id"])
-            node["prefixes"] = list(known.prefixes) if known else []
-            node["uplink"] = known is not None and known.uplink
-        return nodes
+        return [{**node, "sysctls": stated.get(node["id"], {})} for node in self.as_json()["nodes"]]
 
 
 async def lab_status(directory: LabDirectory, state: LabState) -> LabStatus:
@@ -303,9 +319,7 @@ def _with_controller(state: LabState, parts: Sequence[Part], seen: Status, gone:
         kind, why = (node.state, node.why) if node else ("unreachable", "the controller does not know it")
         if note.id in lost:
             kind, why = _state_without(lost[note.id])
-        nodes.append(
-            NodeInfo(note.id, note.name, kind, note.address, note.config, note.external, why, note.address6)
-        )
+        nodes.append(NodeInfo.of(note, kind, why))
     problems = [*_cut_off(state), *seen.problems, *gone, *_not_ready(nodes)]
     kind = seen.state
     if state.phase != "up":
@@ -385,10 +399,7 @@ def _without_controller(
         lab=state.lab,
         backend=state.backend,
         state=kind,
-        nodes=tuple(
-            NodeInfo(n.id, n.name, kind_of(n.id, n.external), n.address, n.config, n.external, "", n.address6)
-            for n in state.nodes
-        ),
+        nodes=tuple(NodeInfo.of(note, kind_of(note.id, note.external)) for note in state.nodes),
         links=tuple(LinkInfo(a, b, "unknown") for a, b in state.links),
         problems=(*_cut_off(state), error.message, *gone),
         parts=tuple(parts),

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 
 from orchestrator import log
@@ -68,6 +68,7 @@ class Agent:
         url: The controller's websocket.
         tokens: Each node's own token.
         base: The address that node n's number is added to.
+        ipv6: The IPv6 network to whose first address it is added; empty for none.
         work: Where the code of scenarios is unpacked.
         logs: Where each node has a log file of its own; None in a container, whose log is its node's.
         watchdog: Watches over what roles share with the nodes.
@@ -84,10 +85,12 @@ class Agent:
         logs: Path | None,
         watchdog: Watchdog,
         authority: str = "",
+        ipv6: str = "",
     ) -> None:
         self._nodes = nodes
         self._watchdog = watchdog
         self._base = int(IPv4Address(base))
+        self._base6 = int(IPv6Network(ipv6)[0]) if ipv6 else None
         self._work = work
         self._logs = logs
         self._runs: dict[str, Run] = {}
@@ -168,7 +171,13 @@ class Agent:
             # A forked child of a role closes what is open now; what a role opens later, it may use.
             forked.close_in_child(own_descriptors())
         self._runs[message.run] = Run(
-            message, self._work, self._post, self._address, self._link.has_room, self._watchdog.check
+            message,
+            self._work,
+            self._post,
+            self._address,
+            self._address6 if self._base6 is not None else None,
+            has_room=self._link.has_room,
+            check=self._watchdog.check,
         )
         # The controller ends a run in time; this is for one that is away just then.
         self._loop.call_later(message.timeout_s + TIME_LIMIT_MARGIN_S, self._time_out, message.run)
@@ -282,6 +291,10 @@ class Agent:
 
     def _address(self, node: int) -> str:
         return str(IPv4Address(self._base + node))
+
+    def _address6(self, node: int) -> str:
+        assert self._base6 is not None, "asked only where there is a network"
+        return str(IPv6Address(self._base6 + node))
 
     async def _end_roles(self) -> None:
         for run in self._runs.values():

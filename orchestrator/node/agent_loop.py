@@ -40,6 +40,8 @@ async def _serve(given: Options, nodes: Nodes) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    if not await _nodes_there(loop, stopped, given, nodes):
+        return
     agent = _agent(given, nodes)
     nodes.changed = lambda: _tell(loop, agent, given, nodes)
     serving = asyncio.create_task(agent.serve())
@@ -50,6 +52,26 @@ async def _serve(given: Options, nodes: Nodes) -> None:
     nodes.changed = lambda: None
     if not serving.cancelled():
         serving.result()
+
+
+async def _nodes_there(
+    loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, given: Options, nodes: Nodes
+) -> bool:
+    """Wait until this process has a node: all that it had may have been removed. False when it has to end."""
+    changed = asyncio.Event()
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(changed.set)
+
+    nodes.changed = tell
+    while not _tokens(given, nodes) and not stopped.is_set():
+        waits = [asyncio.create_task(each.wait()) for each in (changed, stopped)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        changed.clear()
+    return not stopped.is_set()
 
 
 def _tokens(given: Options, nodes: Nodes) -> dict[int, str]:
@@ -84,6 +106,7 @@ def _agent(given: Options, nodes: Nodes) -> Agent:
         url=settings.controller_addr,
         tokens=tokens,
         base=settings.base_addr,
+        ipv6=settings.ipv6,
         work=work,
         logs=given.directory / "logs" if given.directory else None,
         watchdog=watchdog,

@@ -135,6 +135,7 @@ class Context:
         addresses: Mapping[int, str],
         wire: Wire,
         has_room: Callable[[], bool] = lambda: True,
+        addresses6: Mapping[int, str] | None = None,
     ) -> None:
         self.dataplane = dataplane
         self.node = node
@@ -148,6 +149,7 @@ class Context:
         self._roles = roles
         self._names = names
         self._addresses = addresses
+        self._addresses6 = addresses6 or {}
         self._open_wire = wire
         self._refusal: Callable[[], BaseException] | None = None
         self._lock = threading.Lock()
@@ -192,6 +194,16 @@ class Context:
         if node not in self._addresses:
             raise RoleError(f"the lab has no node {node}", found=str(node))
         return self._addresses[node]
+
+    def address6(self, node: int) -> str:
+        """A node's IPv6 address on the emulated network.
+
+        Raises:
+            RoleError: The lab has no such node, or no IPv6.
+        """
+        if self.address(node) and node not in self._addresses6:
+            raise RoleError("the lab has no IPv6", hint="write `ipv6: true`, or leave `ipv6` out")
+        return self._addresses6[node]
 
     def node_name(self, node: int) -> str:
         """A node's name."""

@@ -56,15 +56,22 @@ class IsolatedProgram:
         wire: The agent's interface for contexts.
         prepared: The run.
         addresses: The nodes' addresses.
+        addresses6: Their IPv6 addresses, if they have any.
     """
 
     def __init__(
-        self, program: Program, wire: Wire, prepared: PrepareRun, addresses: Mapping[int, str]
+        self,
+        program: Program,
+        wire: Wire,
+        prepared: PrepareRun,
+        addresses: Mapping[int, str],
+        addresses6: Mapping[int, str],
     ) -> None:
         self._program = program
         self._wire = wire
         self._prepared = prepared
         self._addresses = addresses
+        self._addresses6 = addresses6
 
     @property
     def folder(self) -> Path:
@@ -89,6 +96,7 @@ class IsolatedProgram:
             "roles": {role: list(nodes) for role, nodes in prepared.roles.items()},
             "names": dict(prepared.names),
             "addresses": dict(self._addresses),
+            "addresses6": dict(self._addresses6),
         }
         return lambda context: _Process(context, self._wire, start).run()
 

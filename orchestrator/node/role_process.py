@@ -164,6 +164,7 @@ def _context(wire: AgentWire, start: dict[str, Any], attached: Dataplane) -> Con
         roles={role: tuple(nodes) for role, nodes in start["roles"].items()},
         names=start["names"],
         addresses=start["addresses"],
+        addresses6=start["addresses6"],
         wire=wire,
     )
 

@@ -82,6 +82,7 @@ class Run:
         work: Path,
         post: Post,
         address: Callable[[int], str],
+        address6: Callable[[int], str] | None = None,
         has_room: Callable[[], bool] = lambda: True,
         check: Callable[[], None] = nothing,
     ) -> None:
@@ -93,6 +94,7 @@ class Run:
         self._post = post
         self._has_room = has_room
         self._addresses = {node: address(node) for node in prepared.names}
+        self._addresses6 = {node: address6(node) for node in prepared.names} if address6 else {}
         self._lock = threading.Lock()
         self._roles: dict[int, tuple[RoleThread, Context]] = {}
         self._check = check
@@ -138,6 +140,7 @@ class Run:
             addresses=self._addresses,
             wire=self,
             has_room=self._has_room,
+            addresses6=self._addresses6,
         )
 
         def finished(outcome: Outcome) -> None:
@@ -160,7 +163,9 @@ class Run:
 
         isolated = role in (prepared.isolated or ())
         functions = (
-            IsolatedProgram(self._program, self, prepared, self._addresses) if isolated else self._program
+            IsolatedProgram(self._program, self, prepared, self._addresses, self._addresses6)
+            if isolated
+            else self._program
         )
         thread = RoleThread(
             context,

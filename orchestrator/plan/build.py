@@ -31,16 +31,13 @@ from orchestrator.plan.paths import computed_routes
 from orchestrator.plan.ttl import ttl_mode
 from orchestrator.plan.user_services import plan_instances
 from orchestrator.protocol import node_token
-from orchestrator.topology import USER_SPACE_BASE, Node, Topology, Uplink
+from orchestrator.topology import LINK_PORT, USER_SPACE_BASE, Node, Topology, Uplink
 from orchestrator.topology.access import require_tls_outside
 
-__all__ = ["CONTROLLER_PORT", "LINK_PORT", "build"]
+__all__ = ["CONTROLLER_PORT", "build"]
 
 CONTROLLER_PORT = 3_000
 """Where the controller listens inside its container; Nextmini's port."""
-
-LINK_PORT = 8_080
-"""Where a node in a container takes links; Nextmini's port."""
 
 # Host ports of neighbours of external nodes when no free ones were searched, as for `nm render`.
 _LINK_PORTS_FROM = 18_080
@@ -321,6 +318,7 @@ def _controller(shared: _Shared, db: Database | None) -> ControllerPlan:
         tls_key=KEY_FILE if shared.certificates else "",
         base_addr=topology.base_addr,
         net_mask=topology.net_mask,
+        ipv6=topology.ipv6,
         multicast_pool_base="239.255.0.0",
         multicast_pool_mask="255.255.0.0",
         user_space_base_addr=USER_SPACE_BASE,

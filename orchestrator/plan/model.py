@@ -151,6 +151,7 @@ class ControllerPlan:
     tls_key: str
     base_addr: str
     net_mask: str
+    ipv6: str
     multicast_pool_base: str
     multicast_pool_mask: str
     user_space_base_addr: str

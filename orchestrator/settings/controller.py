@@ -86,6 +86,7 @@ class NodeEntry:
     external: bool = False
     operating_mode: str = "normal"
     mtu: int = 1_500
+    prefixes: tuple[str, ...] = ()
     uplink: bool = False
     public_network_addr: str = ""
 
@@ -146,6 +147,7 @@ class ControllerSettings:
     tls_key: str = ""
     base_addr: str = "10.0.0.0"
     net_mask: str = "255.255.0.0"
+    ipv6: str = ""
     multicast_pool_base: str = "239.255.0.0"
     multicast_pool_mask: str = "255.255.0.0"
     user_space_base_addr: str = "192.168.0.0"
@@ -244,6 +246,7 @@ _KEYS: dict[str, Field] = {
     "tls_key": Field(Text(), "the file with its private key, PEM"),
     "base_addr": Field(Address(), "node n has this address plus n"),
     "net_mask": Field(Address(), "mask of the emulated network"),
+    "ipv6": Field(Text(), "the IPv6 network, in which node n has the first address plus n; none without it"),
     "multicast_pool_base": Field(Address(), "first address for groups"),
     "multicast_pool_mask": Field(Address(), "size of the pool for groups"),
     "user_space_base_addr": Field(Address(), "base of the user-space addresses"),
@@ -279,6 +282,7 @@ _KEYS: dict[str, Field] = {
                     "external": Field(Boolean()),
                     "operating_mode": Field(Choice("normal", "max")),
                     "mtu": Field(Integer(576, PORT_MOST)),
+                    "prefixes": Field(ListOf(Text(), "prefix"), "the networks behind it"),
                     "uplink": Field(Boolean()),
                     "public_network_addr": Field(Text()),
                 },
@@ -368,7 +372,9 @@ def loads_controller(text: str, file: str = "controller.toml") -> ControllerSett
     read = read_table(text, file, CONTROLLER_TABLE)
     read["db"] = DatabaseSettings(**read.get("db", {}))
     read["n_nodes"] = read.pop("topology", {}).get("n_nodes", len(read.get("nodes", ())))
-    read["nodes"] = tuple(NodeEntry(**node) for node in read.get("nodes", ()))
+    read["nodes"] = tuple(
+        NodeEntry(**{**node, "prefixes": tuple(node.get("prefixes", ()))}) for node in read.get("nodes", ())
+    )
     read["links"] = _links(read.get("links", ()), read.pop("traces", {}), file)
     routing = read.get("routing", {})
     read["routing"] = routing.get("protocol", "shortest_path")

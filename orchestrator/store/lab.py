@@ -34,13 +34,15 @@ __all__ = [
 # What a node shall be is written by `_NODE_WANTED` alone: it may have been changed by SQL a moment ago.
 _SAVE_NODE = Statement("""
     INSERT INTO nodes (node_id, name, labels, external, state, private_network_name, private_network_addr,
-                       public_network_addr, process, mtu, wanted, registered_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, CASE WHEN %s = 0 THEN NULL ELSE now() END)
+                       public_network_addr, process, mtu, wanted, prefixes, uplink, registered_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::cidr[], %s,
+            CASE WHEN %s = 0 THEN NULL ELSE now() END)
     ON CONFLICT (node_id) DO UPDATE SET
         name = excluded.name, labels = excluded.labels, external = excluded.external, state = excluded.state,
         private_network_name = excluded.private_network_name,
         private_network_addr = excluded.private_network_addr,
         public_network_addr = excluded.public_network_addr, process = excluded.process, mtu = excluded.mtu,
+        prefixes = excluded.prefixes, uplink = excluded.uplink,
         registered_at = coalesce(excluded.registered_at, nodes.registered_at), updated_at = now()""")
 _NODE_STATE = Statement("UPDATE nodes SET state = %s, updated_at = now() WHERE node_id = %s")
 _NODE_WANTED = Statement("UPDATE nodes SET wanted = %s, updated_at = now() WHERE node_id = %s")
@@ -240,11 +242,11 @@ async def read_nodes(connection: AsyncConnection) -> tuple[NodeRow, ...]:
         "SELECT node_id, name, labels, external, state, private_network_name, private_network_addr,"
         " public_network_addr, process, mtu, CASE WHEN EXISTS (SELECT FROM sql_changes"
         "  WHERE applied_at IS NULL AND table_name = 'nodes'"
-        "  AND keys @> jsonb_build_array(jsonb_build_array(node_id))) THEN 'running' ELSE wanted END"
-        " FROM nodes ORDER BY node_id"
+        "  AND keys @> jsonb_build_array(jsonb_build_array(node_id))) THEN 'running' ELSE wanted END,"
+        " prefixes::text[], uplink FROM nodes ORDER BY node_id"
     )
     rows: list[Any] = await cursor.fetchall()
-    return tuple(NodeRow(*[*row[:8], int(row[8]), *row[9:]]) for row in rows)
+    return tuple(NodeRow(*[*row[:8], int(row[8]), *row[9:11], tuple(row[11]), row[12]]) for row in rows)
 
 
 async def read_links(
@@ -344,6 +346,8 @@ def _node_values(node: NodeRow) -> tuple[Any, ...]:
         node.process,
         node.mtu,
         node.wanted,
+        list(node.prefixes),
+        node.uplink,
         node.process,
     )
 

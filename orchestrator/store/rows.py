@@ -40,6 +40,8 @@ class NodeRow:
     process: int = 0
     mtu: int = 1500
     wanted: str = "running"
+    prefixes: tuple[str, ...] = ()
+    uplink: bool = False
 
 
 @dataclass(frozen=True, slots=True)

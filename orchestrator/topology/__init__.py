@@ -14,12 +14,13 @@ from orchestrator.topology.loader import load, loads
 from orchestrator.topology.model import Access, Flow, Generator, LabTest, Link, Node, Route, Topology, Uplink
 from orchestrator.topology.prefixes import UPLINK_NETWORK, USER_SPACE_BASE
 from orchestrator.topology.selector import SelectorInvalid
-from orchestrator.topology.service_model import Build, Ready, Service, Volume
+from orchestrator.topology.service_model import LINK_PORT, Build, Ready, Service, Volume
 
 if TYPE_CHECKING:
     from orchestrator.errors import Problem
 
 __all__ = [
+    "LINK_PORT",
     "UPLINK_NETWORK",
     "USER_SPACE_BASE",
     "Access",

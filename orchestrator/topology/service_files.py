@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from orchestrator.errors import Problem, TopologyInvalid
 from orchestrator.source import Problems
 from orchestrator.topology.model import Topology
-from orchestrator.topology.service_model import Service
+from orchestrator.topology.service_model import LINK_PORT, Ready, Service
 
 __all__ = ["check_services", "environment_of"]
 
@@ -43,6 +44,9 @@ def check_services(topology: Topology, backend: str | None = None) -> tuple[Prob
         _check_files(service, problems)
         if backend == "native":
             warnings += _check_native(service, problems)
+        # With neither a backend nor an image, it may be one for native nodes.
+        docker = backend == "docker" or (backend is None and bool(service.image or service.build))
+        _check_port(topology, service, docker, problems)
     problems.raise_as(TopologyInvalid, topology.file)
     return tuple(warnings)
 
@@ -135,3 +139,39 @@ def _check_native(service: Service, problems: Problems) -> Iterator[Problem]:
             expected="command",
             hint="say what is run, or use `--backend docker`",
         )
+
+
+def _check_port(topology: Topology, service: Service, docker: bool, problems: Problems) -> None:
+    """Note a service that is ready at a port at which its node listens itself."""
+    port = _local_port(service.ready) if service.ready is not None else None
+    if port is None:
+        return
+    nodes = [topology.nodes[number] for number in service.nodes]
+    socks = next((n.id for n in nodes if n.operating_mode == "max" and n.max_server_port == port), None)
+    if docker and port == LINK_PORT:
+        why, hint = "where the container of its node takes links", "natively that port is free"
+    elif socks is not None:
+        why, hint = (
+            f"where node {socks} takes SOCKS5",
+            "or give the node another one with `socks5: {port: …}`",
+        )
+    else:
+        return
+    problems.add(
+        f"service {service.name} is ready at port {port}, {why}",
+        "service-port",
+        service.place_of("ready"),
+        found=str(port),
+        expected="a port that is free in the node",
+        hint=f"let it listen at another port, such as 8000; {hint}",
+    )
+
+
+def _local_port(ready: Ready) -> int | None:
+    """Return the port of the service's own network at which it is ready, if it is one."""
+    if ready.kind == "tcp":
+        return int(ready.value[0])
+    if ready.kind != "http":
+        return None
+    url = urlsplit(ready.value[0])
+    return url.port if url.hostname in ("127.0.0.1", "localhost", "::1") else None

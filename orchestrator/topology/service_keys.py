@@ -233,7 +233,7 @@ class Dependencies(Kind):
 class Address(Kind):
     """Where HTTP is asked: a port, `PORT/PATH`, or a whole URL."""
 
-    expected = "a URL such as `http://127.0.0.1:8080/health`, or `8080/health`"
+    expected = "a URL such as `http://127.0.0.1:8000/health`, or `8000/health`"
     _FORM = r"(?:http://[^\s/]+(?:/\S*)?|[1-9][0-9]{0,4}(?:/\S*)?)"
 
     def read(self, value: Value, name: str, problems: Problems) -> str | None:

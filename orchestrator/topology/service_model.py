@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 
 from orchestrator.errors import Place
 
-__all__ = ["COMPLETED", "HEALTHY", "STARTED", "Build", "Ready", "Service", "Volume"]
+__all__ = ["COMPLETED", "HEALTHY", "LINK_PORT", "STARTED", "Build", "Ready", "Service", "Volume"]
 
 STARTED, HEALTHY, COMPLETED = "service_started", "service_healthy", "service_completed_successfully"
 """The conditions of `depends_on`, with the names of the Compose specification."""
+
+LINK_PORT = 8_080
+"""Where a node in a container takes links, so that no service can listen there; Nextmini's port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ be plain or `async`. Sockets and child processes that it opens are in that netwo
 | `dataplane` | the node's `nextmini_py.Dataplane`, with the topology ready |
 | `node`, `name`, `role`, `round`, `params`, `seed` | who and what; `params` by attribute |
 | `nodes(role=None)` | node ids, sorted |
-| `address(node)` | a node's address on the TUN network |
+| `address(node)`, `address6(node)` | a node's address on the TUN network, and its IPv6 address |
 | `barrier(name, timeout=None)` | meet all roles that are still running |
 | `publish(key, value)` · `lookup(key, timeout=None)` | hand small JSON values around; no NaN |
 | `report(**row)` | one row of the result; plain JSON of at most 1 MiB, a NaN becomes null |

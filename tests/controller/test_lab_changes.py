@@ -197,6 +197,22 @@ async def test_what_uses_a_removed_node_is_named_and_goes_with_it_only_by_force(
     await host.until(lambda: host.nodes[1].hop(3) == 4 and not host.nodes[1].explicit)
 
 
+async def test_routes_return_to_drained_links_when_the_operator_leaves(
+    start: Start, database: Database
+) -> None:
+    """As `nm` does that is killed between the drain and the change."""
+    controller, host, asking, file = await begin(start, database)
+    other = await connect(url(controller), OPERATOR_TOKEN, "operator")
+    without = of(file, [1, 2, 3, 4], [(2, 3), (3, 4), (1, 4)])
+    await ask(other, change(without, drain=True))
+    assert host.nodes[1].hop(2) == 4
+    await other.close()
+    await host.until(lambda: host.nodes[1].hop(2) == 2)
+    events = await asking.request(m.GetEvents())
+    assert isinstance(events, m.Events)
+    assert [event.name for event in events.events][-1] == "lab.change-given-up"
+
+
 async def test_explicit_routes_of_the_file_follow_it(start: Start, database: Database) -> None:
     controller, host, asking, file = await begin(start, database)
     ways = (

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.controller import node_actions
+from orchestrator.controller.registry import Wanted
 from orchestrator.controller.service import Controller
+from orchestrator.node_states import STATE_FILE
 from orchestrator.protocol import PeerError
 from orchestrator.protocol import messages as m
+from orchestrator.settings.controller import ControllerSettings
 from orchestrator.transport import Connection, connect
 
 from .conftest import Start
@@ -116,6 +122,21 @@ async def test_what_cannot_be_done_to_one_node_changes_none(
     assert [node.wanted for node in controller.core.lab.registry] == wanted
 
 
+async def test_a_lab_that_another_command_holds_stays_as_it_is(
+    start: Start, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program that acts on the processes says so before anything is recorded."""
+    monkeypatch.setattr(node_actions, "PROGRAM", "tests.controller.busy_program")
+    (tmp_path / STATE_FILE).touch()
+    file = replace(settings(database, 4), path=str(tmp_path / "run" / "controller.toml"))
+    controller, host, _, asking = await lab(start, database, file)
+    with pytest.raises(PeerError, match="nothing was changed: lab ring is held by `nm up`") as caught:
+        await ask(asking, m.NodeFault((2,), "stop", act=True))
+    assert caught.value.id == "node.not-done"
+    assert {node.wanted for node in controller.core.lab.registry} == {Wanted.RUNNING}
+    assert host.nodes[1].hop(2) == 2 and await events(asking) == []
+
+
 @pytest.mark.parametrize(
     ("do", "id", "hint"),
     [("kill", "node.stopped", "`nm node start 2`"), ("pause", "node.paused", "`nm node unpause 2`")],
@@ -160,9 +181,11 @@ async def test_unknown_nodes_and_none_are_refused(start: Start, database: Databa
         await ask(asking, m.NodeFault((), "kill"))
 
 
-async def lab(start: Start, database: Database) -> tuple[Controller, FakeProcess, FakeProcess, Connection]:
+async def lab(
+    start: Start, database: Database, file: ControllerSettings | None = None
+) -> tuple[Controller, FakeProcess, FakeProcess, Connection]:
     """Return a ring of four that is ready, whose node 2 is a process of its own, and an operator."""
-    controller = await start(settings(database, 4))
+    controller = await start(file or settings(database, 4))
     host, second = FakeProcess([1, 3, 4], 7), FakeProcess([2], 8)
     await ready_lab(controller, [host, second])
     return controller, host, second, await connect(url(controller), OPERATOR_TOKEN, "operator")

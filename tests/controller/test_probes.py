@@ -16,7 +16,7 @@ from orchestrator.protocol import messages as m
 from orchestrator.transport import Connection
 
 from .conftest import Start
-from .fakes import FakeProcess, ready_lab, settings
+from .fakes import FakeProcess, ready_lab, settings, url
 from .test_user_flows import operating, sql
 
 pytestmark = pytest.mark.integration
@@ -68,6 +68,28 @@ async def test_probe_of_an_operator(start: Start, database: dict[str, Any]) -> N
             await operator.request(m.GetProbe(probe + 1))
         assert caught.value.id == "probe.unknown"
         assert not any(host.nodes[other].probes for other in (2, 3, 4))
+
+
+async def test_a_probe_ends_with_the_process_of_its_node(start: Start, database: dict[str, Any]) -> None:
+    """At once where the node is stopped by request, otherwise when another process of it registers."""
+    controller = await start(settings(database))
+    host, second = FakeProcess([1, 3, 4], 7), FakeProcess([2], 8)
+    await ready_lab(controller, [host, second])
+    async with operating(controller) as operator:
+        stopped, lost = (
+            await begin(operator, 1, 4, time_ms=60_000),
+            await begin(operator, 2, 3, time_ms=60_000),
+        )
+        await second.until(lambda: bool(second.nodes[2].probes))
+        await operator.request(m.NodeFault((1,), "kill"))
+        found = await ended(operator, stopped)
+        assert (found.state, found.reason) == ("failed", "node 1 was stopped meanwhile")
+        await second.die()
+        again = FakeProcess([2], 9)
+        again.others[3] = host
+        await again.join(url(controller))
+        found = await ended(operator, lost)
+        assert (found.state, found.reason) == ("failed", "node 2 was started again meanwhile")
 
 
 async def test_probes_of_one_link_run_one_after_the_other(start: Start, database: dict[str, Any]) -> None:

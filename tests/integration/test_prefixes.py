@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from orchestrator.deploy.home import Home
 from orchestrator.lab import Lab
@@ -92,5 +93,17 @@ def test_an_address_that_is_not_there_is_answered_by_the_node_in_front(lab: Lab)
 
 
 def test_the_networks_are_shown(lab: Lab, home: Home) -> None:
-    shown = Nm(home, home.path)("inspect", "-n", "behind", "-o", "json").json["nodes"]
-    assert [node["prefixes"] for node in shown] == [[], [], ["192.168.50.0/24", "172.20.0.0/16"], []]
+    """By `nm inspect` and `nm status`, by the REST API with the IPv6 addresses, and by SQL."""
+    nm = Nm(home, home.path)
+    behind = ["192.168.50.0/24", "172.20.0.0/16"]
+    details = nm("inspect", "-n", "behind", "-o", "json").json
+    assert [node["prefixes"] for node in details["nodes"]] == [[], [], behind, []]
+    assert ", ".join(behind) in nm("status", "-n", "behind").out.splitlines()[4]
+    token = Path(details["token_file"]).read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    nodes = requests.get(f"{details['api_url']}/nodes", headers=headers, timeout=LIMIT_S).json()
+    assert [node["prefixes"] for node in nodes] == [[], [], behind, []]
+    assert not any(node["uplink"] for node in nodes)
+    assert [node["address6"] for node in nodes] == [node["address6"] for node in details["nodes"]]
+    query = "SELECT prefixes[1]::text, uplink FROM nodes WHERE node_id IN (1, 3) ORDER BY node_id"
+    assert nm("sql", "-n", "behind", "-c", query, "--", "-At").out.splitlines() == ["|f", f"{behind[0]}|f"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 
 import pytest
 import requests
 
+from orchestrator import procfs
+from orchestrator.deploy import state
 from orchestrator.deploy.home import Home
 from orchestrator.errors import NmError
 from orchestrator.lab import Lab
 from orchestrator.protocol.messages import ProbeStatus
 from tests.integration.conftest import Nm, shared_lab
+from tests.integration.waiting import until
 
 LINKS = """\
 name: probed
@@ -28,6 +32,8 @@ links:
 """
 
 pytestmark = pytest.mark.integration
+
+LIMIT_S = 30.0
 
 ATTEMPTS = 3
 """The clock is that of a machine that may have other work. A link that is wrong is wrong each time."""
@@ -110,3 +116,34 @@ def test_a_probe_fails_with_the_reason(lab: Lab, nm: Nm) -> None:
     assert wrong.code == 2 and "node 1 has links to 2" in wrong.err
     assert nm("probe", "1", "2", "--bytes", "1 B").code == 2
     assert nm("probe", "1", "2", "--both", "--backward").code == 2
+
+
+def test_a_probe_fails_when_a_node_or_the_controller_is_killed_meanwhile(lab: Lab, home: Home) -> None:
+    """It does not last until its time is over."""
+    facts = lab.status().details()
+    headers = {"Authorization": f"Bearer {Path(facts['token_file']).read_text().strip()}"}
+    body = {"src": 3, "dst": 4, "time_ms": 60_000, "probe_bytes": 2**32}
+
+    def begun() -> int:
+        answer = requests.post(f"{facts['api_url']}/probes", json=body, headers=headers, timeout=20)
+        number = int(answer.json()["id"])
+        until(lambda: lab.probes(number - 1)[0].state == "running", LIMIT_S)
+        return number
+
+    def reason(number: int) -> str:
+        until(lambda: lab.probes(number - 1)[0].ended, LIMIT_S)
+        probe = lab.probes(number - 1)[0]
+        assert probe.state == "failed"
+        return probe.reason
+
+    for node, expected in ((3, "node 3 was stopped meanwhile"), (4, "the link")):
+        number = begun()
+        lab.node(node).kill()
+        assert expected in reason(number)
+        lab.node(node).start()
+    number = begun()
+    note = state.read(home.lab(lab.name))
+    assert note is not None
+    procfs.send_signal(note.parts["controller"], signal.SIGKILL)
+    until(lambda: lab.status().state == "ready", LIMIT_S)
+    assert reason(number) == "the controller was started again meanwhile"

@@ -28,6 +28,14 @@ from tests.integration.conftest import RING, shared_lab
 lab = shared_lab(RING)
 
 
+STARTS_PROGRAM = {
+    ("post", "/nodes"),
+    ("delete", "/nodes/{node_id}"),
+    ("post", "/links"),
+    ("delete", "/links/{a}/{b}"),
+}
+
+
 class Api:
     """Calls the API of a lab as a program of a user does."""
 
@@ -95,6 +103,25 @@ def test_a_node_is_stopped_and_started_with_its_process(lab: Lab, api: Api) -> N
     assert [event.detail["cause"] for event in lab.events() if event.name in names] == ["rest"] * 2
 
 
+def test_nodes_and_links_come_and_go(lab: Lab, api: Api) -> None:
+    made = api(
+        "POST", "/nodes", json={"links": {"1": {"delay": "1 ms"}, "node-3": {}}, "labels": {"tier": "new"}}
+    )
+    assert made.json() == {"node_id": 5}
+    assert lab.node(2).run(["ping", "-c", "1", "-W", "2", "10.0.0.5"]).ok
+    assert api("GET", "/links/1/5").json()["forward"] == {"delay_us": 1_000}
+    again = api("POST", "/nodes", json={"node_id": 5})
+    assert (again.status_code, again.json()["error"]["id"]) == (409, "node.exists")
+    added = api("POST", "/links", json={"a": 4, "b": 5, "values": {"rate": "10 Mbit"}}).json()["changes"]
+    assert [(each["do"], each["kind"], each["what"]) for each in added] == [("add", "link", "link 4–5")]
+    assert api("DELETE", "/links/4/5?force=true").status_code == 200
+    assert api("GET", "/links/4/5").status_code == 404
+    assert {each["kind"] for each in api("DELETE", "/nodes/5").json()["changes"]} == {"node", "link"}
+    assert [node["id"] for node in api("GET", "/nodes").json()] == [1, 2, 3, 4]
+    names = ("node.added", "node.removed")
+    assert [event.detail["cause"] for event in lab.events() if event.name in names] == ["rest"] * 2
+
+
 @pytest.mark.parametrize(
     ("verb", "path", "body", "status", "id"),
     [
@@ -112,6 +139,10 @@ def test_a_node_is_stopped_and_started_with_its_process(lab: Lab, api: Api) -> N
         ("PATCH", "/links/1/2/settings", b'{"spec": {"loss": NaN}}', 400, "rest.body"),
         ("PATCH", "/links/1/2/settings", b'{"spec": {"loss": 2}}', 400, "protocol.body"),
         ("PUT", "/nodes/1/wanted", b'{"do": "dance"}', 409, "node.fault"),
+        ("POST", "/links", b'{"a": 1, "b": 3, "values": {"delay": "soon"}}', 400, "link.invalid"),
+        ("POST", "/links", b'{"a": 1, "b": 99}', 400, "selector.invalid"),
+        ("DELETE", "/nodes/1?force=maybe", None, 400, "rest.parameter"),
+        ("DELETE", "/links/1/3", None, 404, "link.unknown"),
     ],
 )
 def test_a_bad_request_is_refused_by_name(
@@ -176,8 +207,11 @@ def test_no_request_made_from_the_document_is_a_server_error(api: Api) -> None:
     assert len(operations) >= 20
 
     def check(operation: Any) -> None:
+        # What a program of its own is started for takes half a second.
+        slow = (operation.method, operation.path.removeprefix("/api/v1")) in STARTS_PROGRAM
+
         @settings(
-            max_examples=8,
+            max_examples=2 if slow else 8,
             deadline=None,
             database=None,
             phases=[Phase.generate],

@@ -223,11 +223,17 @@ def test_a_setting_that_the_kernel_refuses_is_named(labs: Labs) -> None:
     assert "net.ipv4.tcp_congestion_control = nosuch" in refused.value.render()
 
 
-def test_a_link_that_a_node_refuses_fails_the_start_with_its_reason_at_once(labs: Labs) -> None:
+def test_a_link_that_a_node_refuses_fails_the_start_with_its_reason_at_once(
+    labs: Labs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here and in the controller a gap without reordering passes; the packet engine refuses it."""
+    pass_gaps = "from orchestrator.impairment import checks\nchecks._check_gap = lambda spec: None\n"
+    (tmp_path / "sitecustomize.py").write_text(pass_gaps)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("orchestrator.impairment.checks._check_gap", lambda spec: None)
     clock = SystemClock()
     began = clock.monotonic()
     with pytest.raises(StartFailed) as failed:
-        # Validation lets a gap without reordering pass; the packet engine does not.
         labs.up("n_nodes: 2\nname: gap\nlinks: [{endpoints: [1, 2], reorder: {share: 0 %, gap: 3}}]")
     assert "AddNode was refused: " in failed.value.render()
     assert "a reorder gap of 3 needs a share of packets to reorder" in failed.value.render()

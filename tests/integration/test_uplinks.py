@@ -116,8 +116,10 @@ def test_the_machine_itself_is_not_reached_and_nobody_comes_in(lab: Lab, outside
 
 
 def test_the_lab_shows_its_uplinks(lab: Lab, home: Home) -> None:
-    shown = Nm(home, home.path)("inspect", "-n", "ways", "-o", "json").json["nodes"]
-    assert [node["uplink"] for node in shown] == [True, False, False, False, False, True]
+    nm = Nm(home, home.path)
+    wanted = [True, False, False, False, False, True]
+    assert [node["uplink"] for node in nm("inspect", "-n", "ways", "-o", "json").json["nodes"]] == wanted
+    assert [line.split()[-2] for line in nm("status", "-n", "ways").out.splitlines()[2:8:5]] == ["uplink"] * 2
 
 
 def test_an_uplink_that_ends_is_started_again(lab: Lab) -> None:
@@ -130,9 +132,10 @@ def test_an_uplink_that_ends_is_started_again(lab: Lab) -> None:
 
 
 def test_nodes_take_the_other_uplink_when_theirs_is_stopped(lab: Lab) -> None:
+    """From node 2 that is one over three relays."""
     lab.node(1).stop()
-    until(lambda: fetch(lab, 3) == SHA256, LIMIT_S)
-    assert way(lab, 3) == ["10.0.0.4", "10.0.0.5", "10.0.0.6"]
+    until(lambda: fetch(lab, 2) == SHA256, LIMIT_S)
+    assert way(lab, 2) == ["10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"]
     lab.node(1).start()
     until(lambda: way(lab, 3) == ["10.0.0.2", "10.0.0.1"], LIMIT_S)
 
@@ -146,6 +149,28 @@ def test_nothing_of_an_uplink_survives_its_host_process(lab: Lab, home: Home) ->
     assert procfs.wait_gone(before, LIMIT_S) == []
     until(lambda: len(pastas()) == 2, LIMIT_S)
     until(lambda: fetch(lab, 4) == SHA256, LIMIT_S)
+
+
+MAX_MODE = f"""\
+name: maxways
+topology: {{type: line, n_nodes: 5}}
+defaults: {{node: {{operating_mode: max}}}}
+nodes:
+  5: {{uplink: {{namespace: {NAMESPACE}}}}}
+"""
+
+
+def test_max_mode_carries_curl_through_three_relays_to_a_server_outside(outside: Machine, labs: Labs) -> None:
+    """By SOCKS5 and redirected; the last node of the lab connects to the server."""
+    lab = labs.up(MAX_MODE)
+    for option in ("--socks5-hostname 127.0.0.1:8081", ""):
+        command = f"curl -sS --fail --max-time 20 {option} {URL} | sha256sum"
+        assert lab.node(1).run(["sh", "-c", command], timeout=LIMIT_S).stdout.split()[0] == SHA256
+    until(lambda: [each.state for each in lab.flows.list_max()] == ["finished"] * 2, LIMIT_S)
+    assert {flow.entry: flow.route for flow in lab.flows.list_max()} == {
+        "socks5": (1, 2, 3, 4, 5),
+        "redirected": (1, 2, 3, 4, 5),
+    }
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")

@@ -109,3 +109,16 @@ def test_what_cannot_be_is_refused_by_name(do: Any, id: str) -> None:
     with pytest.raises(NmError) as refused:
         do()
     assert refused.value.id == id
+
+
+def test_a_topology_with_a_trace_is_read_again_as_any_other(tmp_path: Path) -> None:
+    """A test of all nodes finds those that are left, and what the new lab cannot be is refused."""
+    (tmp_path / "down.csv").write_text("time_s,rate\n0,1 Mbit\n1,2 Mbit\n")
+    (tmp_path / "lab.yaml").write_text(
+        "name: traced\nn_nodes: 3\nlinks: [{endpoints: [1, 2], trace: down.csv}, {endpoints: [1, 3]}]\n"
+        "tests: [{name: all, reach: all}]\n"
+    )
+    meant = topology.load(tmp_path / "lab.yaml")
+    left = without_nodes(meant, [3])
+    assert left.tests[0].sources == (1, 2) and left.file == meant.file
+    assert left.links == meant.links[:1]

@@ -85,6 +85,7 @@ def context(wire: FakeWire, **params: Any) -> Context:
         roles={"trainer": (1,), "worker": (3, 2)},
         names={1: "a", 2: "b", 3: "c"},
         addresses={1: "10.0.0.1", 2: "10.0.0.2", 3: "10.0.0.3"},
+        addresses6={node: f"fd00::{node}" for node in (1, 2, 3)},
         wire=wire,
     )
 

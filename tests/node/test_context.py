@@ -20,7 +20,7 @@ def test_who_and_what() -> None:
     assert ctx.params.size == 3
     assert ctx.nodes() == [1, 2, 3]
     assert ctx.nodes("worker") == [2, 3]
-    assert ctx.address(3) == "10.0.0.3"
+    assert (ctx.address(3), ctx.address6(3)) == ("10.0.0.3", "fd00::3")
 
 
 def test_a_parameter_or_role_that_is_not_there_is_named_with_the_nearest() -> None:
@@ -30,8 +30,12 @@ def test_a_parameter_or_role_that_is_not_there_is_named_with_the_nearest() -> No
     with pytest.raises(RoleError) as caught:
         ctx.nodes("traner")
     assert caught.value.hint == "did you mean `trainer`?"
-    with pytest.raises(RoleError):
-        ctx.address(9)
+    for address in (ctx.address, ctx.address6):
+        with pytest.raises(RoleError, match="no node 9"):
+            address(9)
+    ctx._addresses6 = {}
+    with pytest.raises(RoleError, match="the lab has no IPv6"):
+        ctx.address6(3)
 
 
 def test_a_row_carries_node_role_and_the_round_once_there_is_one() -> None:

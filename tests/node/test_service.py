@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,3 +42,24 @@ def test_an_agent_that_fails_leaves_the_nodes_alone_and_is_started_again(
     longest = [1, 2, 4, 8, 16, 30, 30]
     assert all(most / 2 <= pause <= most for most, pause in zip(longest, pauses, strict=True))
     assert "no roles can run here" in said[0]
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_an_agent_without_nodes_waits_for_one_or_for_its_end(
+    comes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All nodes of its part may have been removed when it is started."""
+    nodes, stopped, tokens = Nodes(), asyncio.Event(), dict[int, str]()
+    monkeypatch.setattr(agent_loop, "_tokens", lambda given, nodes: dict(tokens))
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.create_task(agent_loop._nodes_there(loop, stopped, parse(["a.toml"]), nodes))
+    await asyncio.sleep(0)
+    nodes.changed()  # with none still
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    if comes:
+        tokens[3] = "t"
+        nodes.changed()
+    else:
+        stopped.set()
+    assert await asyncio.wait_for(waiting, 10) is comes

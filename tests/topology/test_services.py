@@ -119,3 +119,31 @@ def test_keys_without_meaning_are_refused_or_ignored_by_name_natively(tmp_path: 
 def test_a_file_of_the_machine_at_its_own_place_is_no_mount_natively(tmp_path: Path) -> None:
     meant = made(f"  a: {{nodes: 1, command: c, volumes: ['{tmp_path}:{tmp_path}']}}\n")
     assert topology.check_services(meant, "native") == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "backend", "says"),
+    [
+        ("image: i, ready: {tcp: 8080}", None, "where the container of its node takes links"),
+        ("command: c, ready: {tcp: 8080}", "docker", "where the container of its node takes links"),
+        ("command: c, ready: {http: 8080/health}", "docker", "where the container of its node takes links"),
+        ("command: c, ready: {http: 'http://10.0.0.2:8080/'}", "docker", ""),
+        ("command: c, ready: {tcp: 8080}", "native", ""),
+        ("command: c, ready: {tcp: 8080}", None, ""),
+        ("command: c, ready: {tcp: 8081}", "native", ""),
+        ("command: c, ready: {tcp: 9050}", "native", "where node 1 takes SOCKS5"),
+    ],
+)
+def test_a_service_at_a_port_of_its_node_is_refused(service: str, backend: str | None, says: str) -> None:
+    meant = topology.loads(
+        "name: ports\nn_nodes: 2\nnodes: {1: {operating_mode: max, socks5: {port: 9050}}}\n"
+        f"services:\n  a: {{nodes: 1, {service}}}\n"
+    )
+    if not says:
+        topology.check_services(meant, backend)
+        return
+    with pytest.raises(TopologyInvalid) as caught:
+        topology.check_services(meant, backend)
+    (problem,) = caught.value.problems
+    assert says in problem.message and problem.id == "topology.service-port"
+    assert problem.place is not None and problem.place.line == 5

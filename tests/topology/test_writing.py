@@ -41,7 +41,7 @@ SPECS |= st.builds(
     ecn=st.none() | st.booleans(),
     scheduler=st.sampled_from(["drr", "priority"]),
     scheduler_by=st.sampled_from(["source", "dst_port"]),
-    scheduler_weights=st.none() | st.dictionaries(st.integers(0, 65_535), st.integers(1, 9), min_size=1),
+    scheduler_weights=st.dictionaries(st.integers(0, 65_535), st.integers(1, 9), min_size=1),
     mtu=st.none() | st.integers(576, 9216),
 )
 LABELS = st.dictionaries(

@@ -71,7 +71,7 @@ TRACE = LinkSpec(
     trace_data=bytes([1, 1, 1, 4, 3]),
 )
 CODEL = LinkSpec(
-    rate_bps=10**7, queue="codel", codel_target_us=5_000, codel_interval_us=100_000, scheduler="priority"
+    rate_bps=10**7, queue="codel", codel_target_us=5_000, codel_interval_us=100_000, scheduler="drr"
 )
 
 TO_CONTROLLER: list[Message] = [
@@ -375,6 +375,10 @@ PYTHON: list[Message] = [
     m.StartRun("r3", "hello", {"worker": (2,)}, {"roles.py": b""}, {}, 7, 60.0, isolated=("worker",)),
     m.NodeFault((2, 3), "kill", "a test"),
     m.NodeFault((2,), "stop", "a test", True),
+    m.AddLabNode(7, "new", {"1": {"delay": "5 ms"}, "node-2": {}}, {"tier": "edge"}, True, "rest"),
+    m.RemoveLabNode(7, True, "rest"),
+    m.AddLabLink(1, 3, {"rate": "10 Mbit", "forward": {"loss": 0.5}}),
+    m.RemoveLabLink(1, 3),
     m.ChangeLab(b"x\x9c\x03\x00\x00\x00\x00\x01", True, True, "a test", True),
     m.WaitNodes((2, 3), 30_000),
     m.TimelineDone("r1", 2, "node 3 is not ready after 30 s"),

@@ -41,6 +41,20 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeAdded:
+    """The number of the node."""
+
+    node_id: U32
+
+
+@dataclass(frozen=True, slots=True)
+class LabChanged:
+    """What was changed: `{do, kind, what, keys, live}` each, as `nm plan -o json` has it."""
+
+    changes: tuple[Json, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LinkSettings:
     """What a link does now from `a` to `b` and back; `reason` says why not, where it does not."""
 

@@ -52,6 +52,8 @@ def parameter(name: str, text: str, hint: Any) -> Any:
         RequestInvalid: It has the wrong type or range.
     """
     value: Any = int(text) if re.fullmatch("[0-9]{1,20}", text) and hint_is_integer(hint) else text
+    if hint is bool:
+        value = {"true": True, "false": False}.get(text, text)
     try:
         return decode_value(hint, value)
     except BadBody as error:

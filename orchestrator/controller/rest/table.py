@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.controller import membership
 from orchestrator.controller.rest import answers
 from orchestrator.controller.rest.answers import ACK, Answer, acknowledged, of_status
 from orchestrator.protocol import Message
@@ -39,6 +40,14 @@ CHANGE_S = 15.0
 
 ACT_S = 70.0
 """Seconds for what is done to processes of nodes: what the controller allows for it, and some more."""
+
+MEMBERSHIP_S = membership.LIMIT + 10.0
+"""Seconds for nodes and links that come and go: what the controller allows for it, and some more."""
+
+_LOCAL = (
+    "Refused with docker, where the controller is in a container: the command does it there, on the machine "
+    "of the lab."
+)
 
 _WAYS = ("both", "forward", "backward")
 
@@ -103,6 +112,28 @@ ROUTES: tuple[Route, ...] = (
     _status("/lab", m.Status, lambda status: status, "The lab as a whole.", "nm status"),
     _status("/nodes", tuple[m.NodeStatus, ...], lambda status: status.nodes, "All nodes.", "nm status"),
     _status("/nodes/{node_id}", m.NodeStatus, answers.node, "One node.", "nm status", node_id=U32),
+    _change(
+        "POST",
+        "/nodes",
+        m.AddLabNode,
+        f"Add a node; answered when it is ready, with its links up and routes to it. {_LOCAL}",
+        cli="nm node add",
+        sdk="Lab.add_node(links=…)",
+        body=("node_id", "name", "links", "labels", "external"),
+        within=MEMBERSHIP_S,
+        answer=acknowledged(answers.NodeAdded),
+    ),
+    _change(
+        "DELETE",
+        "/nodes/{node_id}",
+        m.RemoveLabNode,
+        f"Remove a node with its links; its programs are asked to end first. {_LOCAL}",
+        cli="nm node remove N",
+        sdk="Lab.remove_nodes([N])",
+        query=("force",),
+        within=MEMBERSHIP_S,
+        answer=acknowledged(answers.LabChanged),
+    ),
     _change(
         "PUT",
         "/nodes/{node_id}/wanted",
@@ -205,6 +236,28 @@ ROUTES: tuple[Route, ...] = (
     ),
     _status("/links", tuple[m.LinkStatus, ...], lambda status: status.links, "All links.", "nm link show"),
     _status("/links/{a}/{b}", m.LinkStatus, answers.link, "One link.", "nm link show A B", a=U32, b=U32),
+    _change(
+        "POST",
+        "/links",
+        m.AddLabLink,
+        f"Add a link; `values` say what it does, in the words of the topology file. {_LOCAL}",
+        cli="nm link add A B --KEY VALUE",
+        sdk="Lab.add_link(A, B, …)",
+        body=("a", "b", "values"),
+        within=MEMBERSHIP_S,
+        answer=acknowledged(answers.LabChanged),
+    ),
+    _change(
+        "DELETE",
+        "/links/{a}/{b}",
+        m.RemoveLabLink,
+        f"Remove a link. {_LOCAL}",
+        cli="nm link remove A B",
+        sdk="Lab.remove_link(A, B)",
+        query=("force",),
+        within=MEMBERSHIP_S,
+        answer=acknowledged(answers.LabChanged),
+    ),
     _change(
         "PATCH",
         "/links/{a}/{b}/settings",

@@ -1,7 +1,8 @@
 """Act on nodes of a native lab: `python -m orchestrator.deploy.native.node_action FOLDER DO NODE…`.
 
-The controller runs this for a request that came by its REST API or by SQL, after it has recorded what the
-nodes shall be. It takes the lab's lock and performs the same steps as `nm node`.
+The controller runs this for a request that came by its REST API or by SQL. It takes the lab's lock and writes
+`locked`; when the controller has recorded what the nodes shall be and writes `go`, it performs the same steps
+as `nm node`. Nothing is done where the controller ends before that.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main(words: Sequence[str]) -> int:
 
 
 async def act(directory: LabDirectory, do: str, nodes: Sequence[int]) -> None:
-    """Kill, stop, start, pause or unpause nodes whose wanted state the controller has recorded.
+    """Kill, stop, start, pause or unpause nodes once the controller has recorded that they shall be so.
 
     Raises:
         LabBusy: Another command holds the lab for too long.
@@ -47,6 +48,9 @@ async def act(directory: LabDirectory, do: str, nodes: Sequence[int]) -> None:
         state = notes.read(directory)
         if state is None or state.phase != "up":
             raise LabNotFound(f"lab {directory.name} is not up", found=directory.name)
+        print("locked", flush=True)
+        if sys.stdin.readline() != "go\n":
+            return
         node_states.record(directory, nodes, node_states.AFTER[do])
         await node_faults.act(directory, state, nodes, do)
 

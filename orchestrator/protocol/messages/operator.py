@@ -48,7 +48,11 @@ class GetStatus(Message):
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """A node as the controller sees it; `why` says what it still waits for, empty when ready."""
+    """A node as the controller sees it.
+
+    `why` says what it still waits for, empty when ready; `prefixes` are the networks behind it, and `uplink`
+    is whether it has a way to the outside.
+    """
 
     id: U32
     name: str
@@ -57,6 +61,9 @@ class NodeStatus:
     external: bool = False
     why: str = ""
     labels: dict[str, str] | None = None
+    address6: str = ""
+    prefixes: tuple[str, ...] = ()
+    uplink: bool = False
 
 
 @dataclass(frozen=True, slots=True)
