@@ -27,13 +27,14 @@ impl Router for Line {
     fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>) {
         let known = match query.target {
             HopTarget::Node(node) => node == self.last,
-            HopTarget::Address(address) => address == Ipv4Addr::LOCALHOST,
+            HopTarget::Address(address) => address.is_loopback(),
         };
         let next = (self.node < self.last).then_some(self.node + 1);
         then(match known {
             true => Ok(NextHop {
                 exit: self.last,
                 next,
+                route: 0,
             }),
             false => Err("no route".to_owned()),
         });
@@ -372,5 +373,98 @@ fn a_password_is_asked_for() {
         let mut found = vec![0; 4];
         client.read_exact(&mut found).expect("an answer");
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_node_that_has_gone_leaves_its_address_to_the_next_one_at_once() {
+    let server = Server::start(Limits::default()).expect("a thread");
+    let setup = |listen| NodeSetup {
+        lab: Arc::from("again"),
+        node: 1,
+        namespace: None,
+        listen: vec![listen],
+        credentials: None,
+        redirected: false,
+        router: Arc::new(Line { node: 1, last: 1 }),
+        sink: Arc::<Reports>::default(),
+    };
+    let first = server
+        .add(setup(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
+        .expect("a listener");
+    let address = first.addresses()[0];
+    let client = TcpStream::connect(address).expect("a listener");
+    drop(first);
+    for _ in 0..20 {
+        let again = server.add(setup(address)).expect("the address is free");
+        assert_eq!(again.addresses(), [address]);
+    }
+    drop(client);
+    // A node that ends after its server waits for nobody.
+    let last = server.add(setup(address)).expect("the address is free");
+    drop(server);
+    drop(last);
+}
+
+/// Chooses route 7 at the first node, and keeps what each node was asked.
+struct Chooses {
+    line: Line,
+    asked: Arc<Mutex<Vec<Query>>>,
+}
+
+impl Router for Chooses {
+    fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>) {
+        self.asked
+            .lock()
+            .expect("no test panics with this")
+            .push(query);
+        let route = query.route.unwrap_or(7);
+        let chosen = move |found: Found| then(found.map(|hop| NextHop { route, ..hop }));
+        self.line.next_hop(query, Box::new(chosen));
+    }
+}
+
+#[test]
+fn the_nodes_behind_the_first_are_asked_for_its_route_and_told_the_addresses_of_the_flow() {
+    let (server, asked) = (
+        Server::start(Limits::default()).expect("a thread"),
+        Arc::default(),
+    );
+    let add = |node| {
+        let line = Line { node, last: 3 };
+        let setup = NodeSetup {
+            lab: Arc::from("line"),
+            node,
+            namespace: None,
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            credentials: None,
+            redirected: false,
+            router: Arc::new(Chooses {
+                line,
+                asked: Arc::clone(&asked),
+            }),
+            sink: Arc::<Reports>::default(),
+        };
+        server.add(setup).expect("a listener")
+    };
+    let fixture = Fixture {
+        nodes: (1..=3).map(add).collect(),
+        _server: server,
+        reports: Arc::default(),
+    };
+    let listener = listen();
+    let (client, _peer) = fixture.connect(&listener);
+    let asked = asked.lock().expect("no test panics with this");
+    let routes: Vec<_> = asked.iter().map(|query| query.route).collect();
+    assert_eq!(routes, [None, Some(7), Some(7)]);
+    for query in asked.iter() {
+        let flow = query.flow;
+        let ends = (
+            SocketAddr::new(flow.src, flow.src_port),
+            SocketAddr::new(flow.dst, flow.dst_port),
+        );
+        assert_eq!(ends.0, client.local_addr().expect("bound"));
+        assert_eq!(ends.1, listener.local_addr().expect("bound"));
+        assert_eq!((query.source, flow.protocol), (1, 6));
     }
 }

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A client names its destination by SOCKS5, or is redirected by the packet filter of its namespace ([`redirect`]).
-//! Each node asks its engine for the next hop, so a flow takes the route that packets would take, and sends the
-//! [header](nm_max::hop) of the flow there; the last node connects to the destination from its own namespace. A node
-//! whose next hop is not in max mode connects to the destination as well, and the flow continues as packets.
+//! The first node asks its engine for the route, so a flow takes the one that its packets would take, pins included, and
+//! sends the [header](nm_max::hop) of the flow to the next node. The nodes behind it follow that route; where this is not
+//! possible the flow is refused. The last node connects to the destination from its own namespace. A node whose next hop
+//! is not in max mode connects to the destination as well, and the flow continues as packets.
 //!
 //! One thread per process, the [`worker`], carries the flows of all its nodes. Nothing is copied to user space. The end
 //! of one direction is passed on as the end of that direction, a reset as a reset, and a receiver that does not read
@@ -31,7 +32,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::{HopTarget, NodeId};
+use nm_engine::{FiveTuple, HopTarget, NodeId, RouteId};
 
 pub use nm_max::socks::Credentials;
 pub use redirect::redirect;
@@ -44,6 +45,8 @@ pub struct NextHop {
     pub exit: NodeId,
     /// The neighbour on the way there; `None` at the exit.
     pub next: Option<NodeId>,
+    /// The route that it takes, 0 for that of the table.
+    pub route: RouteId,
 }
 
 /// The question for the next hop of a flow.
@@ -53,8 +56,10 @@ pub struct Query {
     pub source: NodeId,
     /// Where it goes.
     pub target: HopTarget,
-    /// The number of the flow, which selects one of several routes.
-    pub flow: u64,
+    /// Its addresses and ports, by which the first node chooses one of several routes.
+    pub flow: FiveTuple,
+    /// The route that the first node has chosen; `None` there.
+    pub route: Option<RouteId>,
 }
 
 /// The answer to a [`Query`], or the reason why there is no next hop.

@@ -73,7 +73,7 @@ impl Engine {
                 self.sessions.cancel(now, session, io)?;
                 Ok(CommandOutput::Done)
             }
-            Command::FindHop { src, target, flow } => self.find_hop(src, target, flow),
+            Command::FindHop { src, target, flow, route } => self.find_hop(src, target, &flow, route),
             Command::NodeGone { node, reason } => {
                 self.sessions.node_gone(now, node, &reason, io);
                 Ok(CommandOutput::Done)
@@ -246,7 +246,7 @@ impl Engine {
         if self.map.is_group(addr) {
             return self.groups.by_addr(addr).map(|_| ()).ok_or(CommandError::UnknownGroupAddress(dest));
         }
-        self.map.node_of(addr).map(|_| ()).ok_or(CommandError::UnknownAddress(dest))
+        self.map.node_of(addr).map(|_| ()).ok_or(CommandError::UnknownAddress(dest.into()))
     }
 }
 
