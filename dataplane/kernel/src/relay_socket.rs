@@ -30,6 +30,10 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     let failed = |e| KernelError::from_io("listen for flows", address.to_string(), e);
     let socket = open(address).map_err(failed)?;
     socket.set_reuse_address(true).map_err(failed)?;
+    if address.is_ipv6() {
+        // The same port of IPv4 has a listener of its own.
+        socket.set_only_v6(true).map_err(failed)?;
+    }
     socket.bind(&address.into()).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
     Ok(socket.into())

@@ -128,7 +128,10 @@ impl Worker {
         for message in self.inbox.take() {
             match message {
                 Message::Add(number, setup, listeners) => self.add(number, *setup, listeners),
-                Message::Remove(number) => self.remove(number),
+                Message::Remove(number, done) => {
+                    self.remove(number);
+                    drop(done);
+                }
                 Message::Routed(key, found) => self.routed(key, found),
                 Message::Stop => self.stopped = true,
             }

@@ -1,6 +1,6 @@
 //! A node in max mode: its listener, its routes, and the reports of its flows.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -60,15 +60,17 @@ impl Node {
             self.state.note(NodeEvent::NoRedirect { reason });
         }
         // Without a password only the programs of the node itself may enter.
-        let address = match settings.socks5_credentials {
-            Some(_) => Ipv4Addr::UNSPECIFIED,
-            None => Ipv4Addr::LOCALHOST,
+        let (address, address6) = match settings.socks5_credentials {
+            Some(_) => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
+            None => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
         };
+        let mut listen = vec![SocketAddr::from((address, port))];
+        listen.extend(settings.ipv6.map(|_| SocketAddr::from((address6, port))));
         let setup = NodeSetup {
             lab: Arc::from(settings.lab.as_str()),
             node: settings.node_id,
             namespace: space,
-            listen: vec![SocketAddr::from((address, port))],
+            listen,
             credentials: settings.socks5_credentials.clone(),
             redirected: redirects,
             router: Arc::new(EngineRoutes(self.port.clone())),
@@ -89,10 +91,11 @@ impl Router for EngineRoutes {
             src: query.source,
             target: query.target,
             flow: query.flow,
+            route: query.route,
         };
         self.0.command_then(command, move |answer| {
             then(match answer {
-                Ok(CommandOutput::Hop { exit, next }) => Ok(NextHop { exit, next }),
+                Ok(CommandOutput::Hop { exit, next, route }) => Ok(NextHop { exit, next, route }),
                 Ok(_) => Err("the engine gave another answer".to_owned()),
                 Err(error) => Err(error.to_string()),
             });
