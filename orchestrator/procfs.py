@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +28,10 @@ __all__ = [
     "end",
     "environment",
     "identify",
+    "local_addresses",
     "network_namespace",
     "open_pidfd",
+    "own_addresses",
     "pids",
     "send_signal",
     "stat",
@@ -302,6 +304,16 @@ def end(
     return sorted([*wait_gone(left, kill_wait_s), *(each for each in refused if each.alive())])
 
 
+def local_addresses(trie: str) -> list[str]:
+    """Return the IPv4 addresses of a network namespace beside loopback, from its `/proc/net/fib_trie`."""
+    return sorted(set(_local(trie)))
+
+
+def own_addresses() -> list[str]:
+    """Return the IPv4 addresses of this process's network namespace beside loopback."""
+    return local_addresses((_read("self", "net/fib_trie") or b"").decode())
+
+
 def _read(of: int | str, name: str) -> bytes | None:
     """The content of a file of `/proc/OF`; None if the process is gone, or not ours to see."""
     try:
@@ -313,3 +325,13 @@ def _read(of: int | str, name: str) -> bytes | None:
 def _content(of: int | str, name: str) -> bytes:
     with open(f"/proc/{of}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  # read for every process
         return file.read()
+
+
+def _local(trie: str) -> Iterator[str]:
+    address = ""
+    for line in trie.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            address = words[1]
+        elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith(("127.", "169.254.")):
+            yield address

@@ -77,14 +77,21 @@ def render(
     ] = None,
 ) -> None:
     """Write the files that `up` would start from, and start nothing."""
-    from orchestrator import plan, topology
+    from orchestrator import plan, procfs, topology
     from orchestrator import render as rendering
 
     read = topology.load(file, set_ or ())
     for warning in topology.check_services(read, backend.value):
         notify(f"warning: {warning.render()}")
     external_nodes = topology.select(read, external) if external else ()
-    planned = plan.build(read, lab=lab, backend=backend.value, run_id="rendered", external=external_nodes)
+    planned = plan.build(
+        read,
+        lab=lab,
+        backend=backend.value,
+        run_id="rendered",
+        external=external_nodes,
+        machine=procfs.own_addresses(),
+    )
     written = rendering.write(planned, directory)
     notify(f"wrote {counted(len(written.files), 'file')} to {written.path}")
 

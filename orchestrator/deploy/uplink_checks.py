@@ -34,8 +34,7 @@ def examine_uplinks(backend: Backend, uplinks: Sequence[Uplink]) -> list[Finding
     if not uplinks:
         return []
     if backend == "docker":
-        detail = "nodes with `uplink` are for the native backend; containers are not connected to the outside"
-        return [Finding("uplink", "problem", detail, "`--backend native`, or leave `uplink` out")]
+        return [_of_the_engine(uplinks)]
     found = _tools()
     if not os.access(TUN, os.R_OK | os.W_OK):
         detail = f"`pasta` opens {TUN}, which this user may not"
@@ -48,6 +47,14 @@ def examine_uplinks(backend: Backend, uplinks: Sequence[Uplink]) -> list[Finding
     if all(uplink.namespace is not None or uplink.interface is not None for uplink in uplinks):
         return found
     return [*found, _default_route()]
+
+
+def _of_the_engine(uplinks: Sequence[Uplink]) -> Finding:
+    """A container's way out is its engine's network, whichever interface of the machine that takes."""
+    if all(uplink == Uplink() for uplink in uplinks):
+        return Finding("uplink", "ok", "containers have the engine's network")
+    detail = "with docker an uplink cannot name an interface or a namespace"
+    return Finding("uplink", "problem", detail, "`uplink: true`, or `--backend native`")
 
 
 def _tools() -> list[Finding]:

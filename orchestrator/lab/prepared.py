@@ -52,6 +52,7 @@ def planned_of(
         link_directory=str(directory.links) if state.backend == "native" else "",
         restart=state.supervised,
         ttl=state.ttl_mode,
+        machine=procfs.own_addresses() if state.backend == "docker" else (),
     )
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 USAGE = """\
-usage: python -m orchestrator.node [--ready-file FILE] [--log-level LEVEL] FILE…
+usage: python -m orchestrator.node [--ready-file FILE] [--log-level LEVEL]
+                                   [--uplink ADDRESSES] FILE…
        python -m orchestrator.node [--ready-file FILE] [--log-level LEVEL] [--part NAME]
                                    --directory LAB --nodes NODES
 
@@ -22,6 +23,7 @@ usage: python -m orchestrator.node [--ready-file FILE] [--log-level LEVEL] FILE�
   --directory   the lab's folder; every node gets a namespace
   --part        with --directory: what this process is called (default: host)
   --nodes       with --directory: which nodes, such as 1,2,4-1000
+  --uplink      in a container: forward packets to the outside, except to these addresses of the machine
   --ready-file  made when the nodes are up
   --log-level   error, warning, info or debug (default: info)"""
 
@@ -39,9 +41,10 @@ class Options:
         part: What this process is called in the lab; its table and working folder are named after it.
         ready_file: A file to make once the nodes are open; a container's health check looks for it.
         log_level: See `orchestrator.log`.
+        uplink: In the container of a node with an uplink: the machine's addresses; None in others.
     """
 
-    __slots__ = ("configs", "directory", "log_level", "numbers", "part", "ready_file")
+    __slots__ = ("configs", "directory", "log_level", "numbers", "part", "ready_file", "uplink")
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Options:
         part: str,
         ready_file: str | None,
         log_level: str,
+        uplink: tuple[str, ...] | None = None,
     ) -> None:
         self.configs = configs
         self.numbers = numbers
@@ -58,11 +62,19 @@ class Options:
         self.part = part
         self.ready_file = ready_file
         self.log_level = log_level
+        self.uplink = uplink
 
 
 def parse(argv: Sequence[str]) -> Options:
     """Read the command line; exits with 2 and a usage line if it makes no sense."""
-    values = {"--directory": "", "--part": "host", "--nodes": "", "--ready-file": "", "--log-level": "info"}
+    values = {
+        "--directory": "",
+        "--part": "host",
+        "--nodes": "",
+        "--ready-file": "",
+        "--log-level": "info",
+        "--uplink": "",
+    }
     files: list[str] = []
     words = iter(argv)
     for word in words:
@@ -95,7 +107,8 @@ def parse(argv: Sequence[str]) -> Options:
         directory, numbers = _nodes_of_lab(values["--directory"], values["--nodes"])
         files = [str(directory / "run" / f"node-{number}.toml") for number in numbers]
     ready, level = values["--ready-file"] or None, values["--log-level"]
-    return Options(tuple(files), numbers, directory, values["--part"], ready, level)
+    uplink = tuple(values["--uplink"].split(",")) if values["--uplink"] else None
+    return Options(tuple(files), numbers, directory, values["--part"], ready, level, uplink)
 
 
 def _nodes_of_lab(directory: str, nodes: str) -> tuple[Path, tuple[int, ...]]:

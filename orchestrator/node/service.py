@@ -89,6 +89,7 @@ def _carry(given: Options) -> None:
                 _logger.warning("TCP buffers stay as the kernel has them", why=refusal)
             _publish(given, nodes, rootless)
         if given.directory is None:
+            _start_uplinks(given, nodes)
             nodes.open(given.configs)
         else:
             _open_in_namespaces(given, nodes, rootless)
@@ -117,9 +118,14 @@ def _open_in_namespaces(given: Options, nodes: Nodes, rootless: bool) -> None:
 
 def _start_uplinks(given: Options, nodes: Nodes) -> None:
     """Give the nodes with an uplink their way out."""
-    if given.directory is None or not nodes.outside:
+    if given.uplink is None and not nodes.outside:
         return
     from orchestrator.node import uplinks
+
+    if given.uplink is not None:
+        uplinks.start_in_container(given.uplink)
+    if given.directory is None:
+        return
 
     for number, outside in nodes.outside.items():
         log_file = given.directory / "logs" / f"uplink-{number}.log"

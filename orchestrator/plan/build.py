@@ -24,7 +24,7 @@ from orchestrator.plan.paths import computed_routes
 from orchestrator.plan.ttl import ttl_mode
 from orchestrator.plan.user_services import plan_instances
 from orchestrator.protocol import node_token
-from orchestrator.topology import USER_SPACE_BASE, Node, Topology
+from orchestrator.topology import USER_SPACE_BASE, Node, Topology, Uplink
 
 __all__ = ["CONTROLLER_PORT", "LINK_PORT", "build"]
 
@@ -59,6 +59,7 @@ def build(
     link_directory: str = "",
     restart: bool = True,
     ttl: str | None = None,
+    machine: Collection[str] = (),
 ) -> DeploymentPlan:
     """Return the plan of one lab.
 
@@ -80,6 +81,7 @@ def build(
         link_directory: native: the folder for the sockets of links between processes; none without it.
         restart: docker: whether the engine starts containers again that end.
         ttl: What relays do with TTL; chosen by the longest path unless given.
+        machine: docker: addresses of this machine, which nodes do not reach over an uplink.
 
     Raises:
         UsageError: The lab's name, an external node, an uplink or the subnet cannot be used.
@@ -87,12 +89,8 @@ def build(
     name = _checked_name(lab or topology.name)
     docker = backend == "docker"
     marked = _with_external_nodes(topology, external)
-    if docker and any(node.uplink for node in marked.nodes.values()):
-        raise UsageError(
-            "nodes with `uplink` are for the native backend",
-            id="uplink.backend",
-            hint="`--backend native`, or leave `uplink` out",
-        )
+    if docker:
+        _check_uplinks(marked)
     shared = _Shared(
         topology=marked,
         lab=name,
@@ -123,7 +121,9 @@ def build(
         images=images or Images.of_version(__version__),
         restart=restart,
     )
-    return plan_containers(plan, subnet, controller_port, shared.published) if docker else plan
+    if not docker:
+        return plan
+    return plan_containers(plan, subnet, controller_port, shared.published, machine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +194,18 @@ def _with_external_nodes(topology: Topology, external: Collection[int]) -> Topol
         for number, node in topology.nodes.items()
     }
     return replace(topology, nodes=nodes)
+
+
+def _check_uplinks(topology: Topology) -> None:
+    """Refuse what a container's way out, the engine's network, cannot do."""
+    for node in topology.nodes.values():
+        if node.uplink not in (None, Uplink()):
+            raise UsageError(
+                f"the uplink of node {node.id} names an interface or a namespace, which docker has no way to",
+                id="uplink.backend",
+                expected="`uplink: true`, which is the network of the engine",
+                hint="`--backend native`, or `uplink: true`",
+            )
 
 
 def _published(topology: Topology, given: Mapping[int, int]) -> dict[int, int]:

@@ -16,7 +16,7 @@ read the file; code of a role can, because it runs in the agent's own process.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from orchestrator.errors import UsageError
@@ -76,7 +76,11 @@ _IPV6_SYSCTLS = {
 
 
 def plan_containers(
-    plan: DeploymentPlan, subnet: str | None, controller_port: int, published: Mapping[int, int]
+    plan: DeploymentPlan,
+    subnet: str | None,
+    controller_port: int,
+    published: Mapping[int, int],
+    machine: Collection[str],
 ) -> DeploymentPlan:
     """Return the plan with its containers, network and volume.
 
@@ -87,7 +91,7 @@ def plan_containers(
     if subnet is not None:
         _check_subnet(plan, subnet, len(contained) + 1)
     services = [_postgres(plan), _controller(plan, controller_port)]
-    services += [_node(plan, node, published.get(node.node_id)) for node in contained]
+    services += [_node(plan, node, published.get(node.node_id), machine) for node in contained]
     return replace(
         plan,
         services=tuple(services),
@@ -200,7 +204,9 @@ def _controller(plan: DeploymentPlan, port: int) -> ServicePlan:
     )
 
 
-def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> ServicePlan:
+def _node(
+    plan: DeploymentPlan, node: NodePlan, published: int | None, machine: Collection[str]
+) -> ServicePlan:
     return ServicePlan(
         name=f"node-{node.node_id}",
         container_name=f"nm-{plan.lab}-{node.name}",
@@ -208,7 +214,7 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
         image=plan.images.node,
         command=(f"/etc/nm/{node.file}",),
         labels=_labels(plan, "node", node),
-        environment=_environment(plan),
+        environment={**_environment(plan), **_uplink(node, machine)},
         binds=(
             Bind(source=f"./{node.file}", target=f"/etc/nm/{node.file}"),
             Bind(source="./hosts", target="/etc/hosts"),
@@ -228,6 +234,12 @@ def _node(plan: DeploymentPlan, node: NodePlan, published: int | None) -> Servic
         depends_on=("controller",),
         healthcheck=_probed(*_READY),
     )
+
+
+def _uplink(node: NodePlan, machine: Collection[str]) -> dict[str, str]:
+    """Return what the entrypoint has to know about the way out; see `orchestrator.node.uplinks`."""
+    stated = {"NM_UPLINK": node.uplink}
+    return {**stated, "NM_MACHINE": ",".join(sorted(machine))} if machine and node.outside else stated
 
 
 def _probed(*test: str) -> HealthCheck:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.topology.loader import load, loads
 from orchestrator.topology.model import Flow, Generator, LabTest, Link, Node, Route, Topology, Uplink
-from orchestrator.topology.prefixes import USER_SPACE_BASE
+from orchestrator.topology.prefixes import UPLINK_NETWORK, USER_SPACE_BASE
 from orchestrator.topology.selector import SelectorInvalid
 from orchestrator.topology.service_model import Build, Ready, Service, Volume
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import Problem
 
 __all__ = [
+    "UPLINK_NETWORK",
     "USER_SPACE_BASE",
     "Build",
     "Flow",

@@ -178,7 +178,7 @@ _NODE = Placed(
         "uplink": Field(
             UplinkKind(),
             "a way to the outside, for this node and those that it is the nearest uplink of: `true`, or "
-            "`{interface: NAME}` or `{namespace: NAME}` of the machine",
+            "natively `{interface: NAME}` or `{namespace: NAME}` of the machine",
             default=False,
         ),
         **_NODE_BASE,

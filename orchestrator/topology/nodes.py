@@ -15,7 +15,7 @@ from orchestrator.topology.model import Node
 from orchestrator.topology.prefixes import build_prefixes
 from orchestrator.topology.selector import Named, SelectorInvalid, select, unknown_node_hint
 from orchestrator.topology.shape import Shape
-from orchestrator.topology.uplinks import check_uplinks
+from orchestrator.topology.uplinks import check_uplink_network, check_uplinks
 
 __all__ = [
     "RESERVED_NAMES",
@@ -149,6 +149,7 @@ def build_nodes(root: Read, shape: Shape, groups: list[Group], problems: Problem
         nodes[number] = node = _node(number, names.get(number, f"node-{number}"), _laid_over(base, layers))
         _check_socks5(node, root, problems)
     check_uplinks(stated, nodes, problems)
+    check_uplink_network(root, nodes, problems)
     return nodes
 
 

@@ -10,10 +10,14 @@ from orchestrator.errors import Place
 from orchestrator.fields import Kind
 from orchestrator.source import Problems, Value
 
-__all__ = ["USER_SPACE_BASE", "PrefixKind", "build_prefixes"]
+__all__ = ["UPLINK_NETWORK", "USER_SPACE_BASE", "PrefixKind", "build_prefixes"]
 
 USER_SPACE_BASE = "192.168.0.0"
 """The address of node n for the Python API and user-space flows is this plus n."""
+
+UPLINK_NETWORK = "100.64.255.0/30"
+"""The network between a native node with an uplink and the outside: from the shared address space (RFC 6598),
+which no host outside of a provider's network has."""
 
 _UNUSABLE = (
     (ipaddress.IPv4Network("0.0.0.0/8"), "the addresses of this network (RFC 1122)"),
@@ -78,6 +82,8 @@ def build_prefixes(
     """
     found: dict[int, tuple[str, ...]] = {}
     taken = _of_the_lab(subnet, nodes)
+    if any(node.get("uplink") for node in stated.values()):
+        taken.append((ipaddress.IPv4Network(UPLINK_NETWORK), f"`{UPLINK_NETWORK}`, the network of uplinks"))
     known: _Networks = []
     for number, node in sorted(stated.items(), key=lambda item: int(item[0])):
         values: list[Value] = node.get("prefixes", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from orchestrator.fields import Kind
 from orchestrator.source import Problems, Value
 from orchestrator.topology.model import Node, Uplink
+from orchestrator.topology.prefixes import UPLINK_NETWORK
 
-__all__ = ["UplinkKind", "check_uplinks"]
+__all__ = ["UplinkKind", "check_uplink_network", "check_uplinks"]
 
 # A name of an interface (dev_valid_name in net/core/dev.c), and of a namespace below /run/netns. Both become
 # arguments of programs, so that neither may begin with `-`.
@@ -83,3 +85,20 @@ def check_uplinks(
                 expected="a node that is started with the lab",
                 hint="give the uplink to another node; the network of your own program is yours to connect",
             )
+
+
+def check_uplink_network(root: Mapping[str, Any], nodes: Mapping[int, Node], problems: Problems) -> None:
+    """Note a network of the lab that has the addresses between its uplinks and the outside."""
+    subnet = root.get("subnet")
+    if subnet is None or not any(node.uplink for node in nodes.values()):
+        return
+    if ipaddress.IPv4Network(subnet).overlaps(ipaddress.IPv4Network(UPLINK_NETWORK)):
+        value: Value = root["@"]
+        problems.add(
+            f"the lab's network `{subnet}` overlaps `{UPLINK_NETWORK}`, the network of uplinks",
+            "uplink-network",
+            value.place_of("subnet"),
+            found=str(subnet),
+            expected="a network whose addresses belong to nothing else",
+            hint="take another one, such as the default `10.0.0.0/16`",
+        )

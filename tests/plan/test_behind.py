@@ -40,8 +40,24 @@ def test_the_nodes_of_a_lab_with_an_uplink_send_what_is_outside_to_it() -> None:
     assert {node.uplink for node in plan.build(LINE).nodes} == {"none"}
     with pytest.raises(UsageError, match="node 2 cannot be external: it has an uplink"):
         plan.build(topology.loads(text), external=[2])
-    with pytest.raises(UsageError, match="for the native backend"):
-        plan.build(topology.loads(text), backend="docker")
+
+
+def test_a_containers_way_out_is_the_network_of_its_engine() -> None:
+    """Only a node with an uplink is told the machine's addresses, which it refuses to forward to."""
+    text = "name: ways\ntopology: {type: line, n_nodes: 2}\nnodes: {2: {uplink: true}}\n"
+    planned = plan.build(topology.loads(text), backend="docker", machine=["203.0.113.1", "198.51.100.7"])
+    stated = [
+        {key: each.environment[key] for key in ("NM_UPLINK", "NM_MACHINE") if key in each.environment}
+        for each in planned.services
+        if each.name.startswith("node")
+    ]
+    assert stated == [
+        {"NM_UPLINK": "elsewhere"},
+        {"NM_UPLINK": "here", "NM_MACHINE": "198.51.100.7,203.0.113.1"},
+    ]
+    named = topology.loads(text.replace("true", "{interface: eth1}"))
+    with pytest.raises(UsageError, match="which docker has no way to"):
+        plan.build(named, backend="docker")
 
 
 def test_the_network_of_an_external_node_keeps_its_own_way_to_the_outside() -> None:

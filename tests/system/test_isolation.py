@@ -110,6 +110,12 @@ def test_nodes_do_not_reach_postgres(lab: Lab) -> None:
     assert set(networks["NetworkSettings"]["Networks"]) == {"none"}
 
 
+def test_nothing_leaves_a_lab_without_an_uplink(lab: Lab) -> None:
+    """A node has no route to an address that is neither the lab's nor that of its containers' network."""
+    answer = lab.node(1).run(["ip", "route", "get", "203.0.113.9"], timeout=60)
+    assert not answer.ok and "Network is unreachable" in answer.stderr
+
+
 @pytest.mark.parametrize("user", [None, "user"])
 @pytest.mark.parametrize(
     "script",
