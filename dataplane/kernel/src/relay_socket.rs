@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
@@ -80,14 +79,6 @@ fn prepare(socket: &Socket) -> io::Result<()> {
 pub fn close_in_order(stream: TcpStream) {
     // An error means that the connection is gone.
     let _ = SockRef::from(&stream).set_linger(None);
-}
-
-/// Two connected non-blocking unix sockets.
-pub fn local_pair() -> io::Result<(UnixStream, UnixStream)> {
-    let (near, far) = UnixStream::pair()?;
-    near.set_nonblocking(true)?;
-    far.set_nonblocking(true)?;
-    Ok((near, far))
 }
 
 /// The destination that a redirected connection had before the packet filter changed it; `None` for a connection that

@@ -179,7 +179,13 @@ impl Worker {
                 Reply::HostUnreachable,
                 "no answer of the next node in time",
             ),
-            Stage::Open(_) => self.flows.set_deadline(key, None),
+            Stage::Open(_) => match flow.held.take() {
+                Some(why) => {
+                    let limit = self.limits.held.as_secs_f64();
+                    self.reset(key, &format!("held for {limit} s: {why}"));
+                }
+                None => self.flows.set_deadline(key, None),
+            },
         }
     }
 }

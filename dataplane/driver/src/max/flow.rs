@@ -62,6 +62,8 @@ pub struct Flow {
     pub stage: Stage,
     /// The connections towards the client and towards the server.
     pub ends: [Option<End>; 2],
+    /// The neighbours on both sides; `None` for the client, the server, and where it continues as packets.
+    pub neighbours: [Option<NodeId>; 2],
     /// The same flow at the neighbours that are in this process.
     pub partners: [Option<FlowKey>; 2],
     pub request: Option<Request>,
@@ -73,6 +75,8 @@ pub struct Flow {
     pub deadline: Option<u64>,
     /// Whether it waits for another turn.
     pub runnable: bool,
+    /// Why no bytes pass at present.
+    pub held: Option<String>,
 }
 
 impl Flow {
@@ -94,12 +98,14 @@ impl Flow {
             node,
             stage,
             ends: [Some(up), None],
+            neighbours: [None, None],
             partners: [None, None],
             request: None,
             entry: None,
             report: None,
             deadline: None,
             runnable: false,
+            held: None,
         }
     }
 

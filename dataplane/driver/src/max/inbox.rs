@@ -18,6 +18,8 @@ pub(super) enum Message {
     Remove(u64, SyncSender<()>),
     /// The next hop of a flow was found, or there is none.
     Routed(FlowKey, Found),
+    /// The state of a node or its links has changed.
+    Changed(u64),
     /// Ends the thread.
     Stop,
 }

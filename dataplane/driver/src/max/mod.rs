@@ -2,7 +2,7 @@
 //! kernel at every node.
 //!
 //! ```text
-//! client ─TCP─▶ first node ─socket pair or TCP─▶ relay ─…─▶ last node ─TCP─▶ server
+//! client ─TCP─▶ first node ─pipe─▶ relay ─…─▶ last node ─TCP─▶ server
 //! ```
 //!
 //! A client names its destination by SOCKS5, or is redirected by the packet filter of its namespace ([`redirect`]).
@@ -14,12 +14,16 @@
 //! One thread per process, the [`worker`], carries the flows of all its nodes. Nothing is copied to user space. The end
 //! of one direction is passed on as the end of that direction, a reset as a reset, and a receiver that does not read
 //! stops its sender, because what is in transit at a node is bounded by one pipe per direction.
+//!
+//! A flow that passes a paused node, or a link that is down or was removed, is held: its bytes wait, as its packets would,
+//! and it is reset after a time limit. One whose node is stopped is reset at once.
 
 mod end;
 mod entry;
 mod flow;
 mod hosts;
 mod inbox;
+mod local;
 mod opening;
 mod pump;
 mod redirect;
@@ -27,6 +31,7 @@ mod server;
 mod table;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -36,7 +41,7 @@ use nm_engine::{FiveTuple, HopTarget, NodeId, RouteId};
 
 pub use nm_max::socks::Credentials;
 pub use redirect::redirect;
-pub use server::{Membership, Server};
+pub use server::{Changed, Membership, Server};
 
 /// Where a flow goes on from a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +70,24 @@ pub struct Query {
 /// The answer to a [`Query`], or the reason why there is no next hop.
 pub type Found = Result<NextHop, String>;
 
+/// The state of a node and of its links, as far as it stops flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeLinks {
+    /// Whether the node is paused.
+    pub paused: bool,
+    /// Whether its links carry packets, by neighbour. One that is not listed does not stop flows.
+    pub links: BTreeMap<NodeId, bool>,
+}
+
 /// The routes of a node.
 pub trait Router: Send + Sync {
     /// Finds the next hop; calls `then` exactly once, on any thread. It must not block.
     fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>);
+
+    /// The present state of the node and its links. It must not block.
+    fn links(&self) -> NodeLinks {
+        NodeLinks::default()
+    }
 }
 
 /// How a flow entered.
@@ -130,6 +149,8 @@ pub struct Limits {
     pub client: Duration,
     /// How long a connection to a destination may take.
     pub connect: Duration,
+    /// How long a flow is held before it is reset.
+    pub held: Duration,
     /// The most flows at one node.
     pub flows: usize,
 }
@@ -140,6 +161,8 @@ impl Default for Limits {
             client: Duration::from_secs(10),
             // Clients rarely wait longer for an answer.
             connect: Duration::from_secs(20),
+            // The least time after which TCP may give a connection up (RFC 1122, section 4.2.3.5).
+            held: Duration::from_secs(100),
             flows: 4096,
         }
     }

@@ -13,6 +13,7 @@ use nm_max::{socks, Reply};
 use super::end::End;
 use super::flow::{Flow, FlowKey, Request, Stage, DOWN, UP};
 use super::inbox::Message;
+use super::local;
 use super::pump::Direction;
 use super::worker::Worker;
 use super::{Entry, Found, Query};
@@ -98,18 +99,18 @@ impl Worker {
 
     /// Passes a flow to a node of this process.
     fn pass_on(&mut self, key: FlowKey, next: u64) {
-        let Ok((near, far)) = relay_socket::local_pair() else {
-            return self.refuse(key, Reply::Failure, "no descriptor is left");
-        };
+        let (near, far) = local::pair();
         let mut passing = Flow::passing(next, End::Local(far));
         passing.partners[UP] = Some(key);
         let Some(partner) = self.insert(passing, HEADER_LIMIT) else {
             return self.refuse(key, Reply::Failure, "too many flows");
         };
+        let neighbour = self.members.get(&next).map(|member| member.setup.node);
         let Some(flow) = self.flows.get(key) else {
             return;
         };
         flow.partners[DOWN] = Some(partner);
+        flow.neighbours[DOWN] = neighbour;
         flow.ends[DOWN] = Some(End::Local(near));
         self.send_header(key);
     }
@@ -141,8 +142,9 @@ impl Worker {
         let deadline = self.after(self.limits.connect + ANSWER_LIMIT);
         self.flows.set_deadline(key, Some(deadline));
         if sent.is_err() || !self.watch(key, DOWN) {
-            self.refuse(key, Reply::HostUnreachable, "the next node does not answer");
+            return self.refuse(key, Reply::HostUnreachable, "the next node does not answer");
         }
+        self.wake_partner(key, DOWN);
     }
 
     /// Reads the header of a flow from the previous node.
@@ -157,6 +159,7 @@ impl Worker {
             Ok(false) => {}
             Ok(true) => match reader.request() {
                 Ok(request) => {
+                    flow.neighbours[UP] = Some(request.previous);
                     flow.request = Some(Request {
                         flow: request.flow,
                         source: request.source,
@@ -274,6 +277,8 @@ impl Worker {
         if let Some(report) = report {
             self.send_reports(number, vec![report]);
         }
+        self.wake_partner(key, UP);
+        self.check_held(key);
         self.pump(key);
     }
 
@@ -294,7 +299,9 @@ impl Worker {
             }
         }
         // The previous node reads the answer; it must not be reset before.
-        flow.partners[UP] = None;
+        if let Some(partner) = flow.partners[UP].take() {
+            self.woken.push_back((partner, DOWN));
+        }
         self.report_end(flow, reason);
     }
 }

@@ -40,6 +40,28 @@ impl Membership {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
+
+    /// By which the node reports changes of its state.
+    #[must_use]
+    pub fn changed(&self) -> Changed {
+        Changed {
+            inbox: Arc::clone(&self.inbox),
+            number: self.number,
+        }
+    }
+}
+
+/// Tells the worker that the state of a node or of its links has changed.
+pub struct Changed {
+    inbox: Arc<Inbox>,
+    number: u64,
+}
+
+impl Changed {
+    /// Makes the worker ask for the state, and hold, resume or reset the node's flows accordingly.
+    pub fn notify(&self) {
+        self.inbox.post(Message::Changed(self.number));
+    }
 }
 
 impl Drop for Membership {

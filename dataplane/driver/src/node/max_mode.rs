@@ -14,7 +14,9 @@ use super::start::Options;
 use super::state::NodeState;
 use super::Node;
 use crate::config::{NodeSettings, OperatingMode};
-use crate::max::{self, FlowReport, FlowSink, Found, NextHop, NodeSetup, Query, Router, Server};
+use crate::max::{
+    self, FlowReport, FlowSink, Found, NextHop, NodeLinks, NodeSetup, Query, Router, Server,
+};
 use crate::runtime::{NodePort, RuntimeError};
 
 /// Flows in one message: some 200 kB.
@@ -73,17 +75,27 @@ impl Node {
             listen,
             credentials: settings.socks5_credentials.clone(),
             redirected: redirects,
-            router: Arc::new(EngineRoutes(self.port.clone())),
+            router: Arc::new(EngineRoutes {
+                port: self.port.clone(),
+                state: Arc::clone(&self.state),
+            }),
             sink: Arc::clone(&self.state) as _,
         };
         let server = Server::get_or_start().map_err(RuntimeError::from)?;
-        self.end_with(server.add(setup).map_err(RuntimeError::from)?);
+        let membership = server.add(setup).map_err(RuntimeError::from)?;
+        self.state.tell_max_mode(Some(membership.changed()));
+        // The state may have changed after the server has read it and before it was told of changes.
+        membership.changed().notify();
+        self.end_with(membership);
         Ok(())
     }
 }
 
 /// The routes of a node's packets.
-struct EngineRoutes(NodePort);
+struct EngineRoutes {
+    port: NodePort,
+    state: Arc<NodeState>,
+}
 
 impl Router for EngineRoutes {
     fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>) {
@@ -93,13 +105,17 @@ impl Router for EngineRoutes {
             flow: query.flow,
             route: query.route,
         };
-        self.0.command_then(command, move |answer| {
+        self.port.command_then(command, move |answer| {
             then(match answer {
                 Ok(CommandOutput::Hop { exit, next, route }) => Ok(NextHop { exit, next, route }),
                 Ok(_) => Err("the engine gave another answer".to_owned()),
                 Err(error) => Err(error.to_string()),
             });
         });
+    }
+
+    fn links(&self) -> NodeLinks {
+        self.state.look(|facts| facts.carrying.clone())
     }
 }
 
