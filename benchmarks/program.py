@@ -169,6 +169,7 @@ def read_published() -> dict[str, dict[str, Any]]:
         "transfers",
         "services",
         "attach",
+        "metrics",
     ):
         path = _PUBLISHED / f"{name}.json"
         if path.exists():

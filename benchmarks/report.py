@@ -34,8 +34,8 @@ _INTRO = """\
 
 Results of the testbed, compared with the kernel's own forwarding on the same machine, measured alternately.
 This page is generated from the records in `benchmarks/results/`, which `python -m benchmarks.dataplane
---publish` and `benchmarks.scale`, `daily`, `fidelity`, `chaos`, `transfers`, `services` and `attach` write;
-`make bench` runs the first four without publishing.
+--publish` and `benchmarks.scale`, `daily`, `fidelity`, `chaos`, `transfers`, `services`, `attach` and
+`metrics` write; `make bench` runs the first four without publishing.
 
 REF is one TCP stream through two kernel veth hops (one router namespace, MTU 1500, offloads on, cubic, each
 device's packets received on one CPU: else the kernel reorders the stream and is several times slower). A

@@ -1,4 +1,4 @@
-"""Commands on labs: `up`, `down`, `status`, `inspect`, `labs`, `gc`."""
+"""Commands on labs: `up`, `down`, `inspect`, `labs`, `gc`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from orchestrator.cli import changes, flows, interrupts
+from orchestrator.cli import changes, flows, interrupts, status
 from orchestrator.cli.common import (
     BackendName,
     ExternalOption,
@@ -22,6 +22,7 @@ from orchestrator.cli.common import (
     progress,
     table,
 )
+from orchestrator.cli.status import print_services
 from orchestrator.errors import counted
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("deploy", hidden=True, help="Another word for `up`.")(up)
     app.command()(down)
     app.command("destroy", hidden=True, help="Another word for `down`.")(down)
-    app.command()(status)
+    app.command()(status.status)
     app.command()(inspect)
     app.command()(labs)
     app.command()(gc)
@@ -134,43 +135,6 @@ def down(
             name = _name_to_take_down(file, lab)
             results = [loop_thread.call(take_down(home(), name, say))] if name else []
     _show_removed(results, output, otherwise="no lab is up, nothing to do")
-
-
-def status(lab: LabOption = None, output: OutputOption = Output.table) -> None:
-    """Show what state a lab and its nodes are in."""
-    from orchestrator.lab import Lab
-
-    seen = Lab.attach(lab).status()
-    if output is Output.json:
-        emit(seen.as_json())
-        return
-    print(f"lab {seen.lab}  {seen.backend}  {seen.state}")
-    table(
-        ("id", "name", "state", "address", "config"),
-        [(str(n.id), n.name, n.state, n.address, n.config) for n in seen.nodes],
-    )
-    print(f"links: {_links_in_short(seen.links)}")
-    _print_services(seen)
-    for problem in seen.problems:
-        notify(f"  {problem}")
-
-
-def _print_services(seen: LabStatus) -> None:
-    if seen.services:
-        table(
-            ("node", "service", "state", "restarts", "exit code"),
-            [
-                (
-                    str(s.node),
-                    s.service,
-                    s.state,
-                    str(s.restarts),
-                    str(s.exit_code or 0) * (s.exit_code is not None),
-                )
-                for s in seen.services
-            ],
-            "services",
-        )
 
 
 def inspect(lab: LabOption = None, output: OutputOption = Output.table) -> None:
@@ -296,21 +260,6 @@ def _down_json(result: DownResult) -> dict[str, Any]:
     return {"lab": result.lab, "found": result.found, "removed": list(result.ended)}
 
 
-def _links_in_short(links: Sequence[LinkInfo]) -> str:
-    if any(link.state == "unknown" for link in links):
-        return f"{len(links)}, state unknown"
-    down = [link for link in links if link.state != "up"]
-    return f"{len(links) - len(down)} of {len(links)} up" + _link_list(down)
-
-
-def _link_list(links: Sequence[LinkInfo]) -> str:
-    shown = ", ".join(
-        f"{link.a}–{link.b} is {link.state}" + (f" ({link.reason})" if link.reason else "")
-        for link in links[:8]
-    )
-    return f"; {shown}" + (f" and {len(links) - 8} more" if len(links) > 8 else "") if links else ""
-
-
 def _print_details(seen: LabStatus) -> None:
     details = seen.details()
     for key in ("lab", "backend", "state", "topology", "seed", "created", "controller", "subnet", "ttl_mode"):
@@ -335,7 +284,7 @@ def _print_details(seen: LabStatus) -> None:
         [(str(x.a), str(x.b), x.state, kind_or_reason(x), *describe_ways(x)) for x in seen.links],
         "links",
     )
-    _print_services(seen)
+    print_services(seen)
     if seen.groups:
         table(
             ("group", "address", "source", "label", "members"),

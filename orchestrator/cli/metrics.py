@@ -31,7 +31,7 @@ LastOption = Annotated[
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv|FILE.parquet")],
     table_: Annotated[
-        Literal["links", "flows", "nodes", "groups", "sessions", "app-flows"],
+        Literal["links", "flows", "nodes", "groups", "sessions", "app-flows", "route-changes"],
         typer.Option("--table", help="Which counters."),
     ] = "links",
     last: LastOption = None,
@@ -73,8 +73,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["dst_node_id"] or ""),
         "ended" if ended else "open",
         seconds,
-        str(row["bytes"]) if ended else "",
-        str(row["rx_bytes"]) if ended else "",
+        str(row["bytes"]),
+        str(row["rx_bytes"]),
         answered,
         str(row["route_id"] or ""),
     )

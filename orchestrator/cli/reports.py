@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from orchestrator.results import RunOutcome
 
 __all__ = [
-    "report_if_interrupted",
-    "write_interrupted_sweep",
+    "report_if_cut_short",
+    "suggest_report",
+    "write_cut_short_sweep",
     "write_page_of_run",
     "write_report",
     "write_sweep_report",
@@ -52,9 +53,17 @@ def write_page_of_run(folder: Path) -> Path | None:
     return written.path
 
 
+def suggest_report(folder: Path) -> None:
+    """Say how to get the page about an interrupted run or sweep.
+
+    It is not written then: drawing takes seconds, and an interrupted command has to end within one.
+    """
+    notify(f"`nm results report {folder}` writes the report")
+
+
 @contextmanager
-def report_if_interrupted(parent: Path, *, enabled: bool) -> Iterator[Callable[[OnEvent], OnEvent]]:
-    """Write the page about a run that is interrupted, or ends early with an error.
+def report_if_cut_short(parent: Path, *, enabled: bool) -> Iterator[Callable[[OnEvent], OnEvent]]:
+    """Write the page about a run that ends early with an error; after an interrupt, say how to get it.
 
     Args:
         parent: The folder in which the run has its own.
@@ -74,11 +83,12 @@ def report_if_interrupted(parent: Path, *, enabled: bool) -> Iterator[Callable[[
 
     try:
         yield noting
-    except BaseException:
-        for run in runs if enabled else ():
-            for folder in parent.glob(f"*-{run}"):
-                if written := write_page_of_run(folder):
-                    notify(f"report in {written}")
+    except BaseException as error:
+        for folder in (each for run in runs if enabled for each in parent.glob(f"*-{run}")):
+            if isinstance(error, KeyboardInterrupt):
+                suggest_report(folder)
+            elif written := write_page_of_run(folder):
+                notify(f"report in {written}")
         raise
 
 
@@ -100,8 +110,8 @@ def write_sweep_report(folder: SweepFolder) -> None:
         notify(f"the sweep has no report: {error}")
 
 
-def write_interrupted_sweep(folder: SweepFolder) -> None:
-    """Write the page about a sweep that was cut short, and that of the run under way."""
+def write_cut_short_sweep(folder: SweepFolder) -> None:
+    """Write the page about a sweep that ended early with an error, and that of the run under way."""
     for run in folder.missing():
         if (folder.path / run.name / "run.json").is_file():
             write_page_of_run(folder.path / run.name)

@@ -1,4 +1,4 @@
-"""Commands on what was kept: `results list`, `show`, `compare`, `export` and `rm`; `replay`."""
+"""Commands on what was kept: `results list`, `show`, `report`, `compare`, `export` and `rm`; `replay`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     )
     results.command("list")(list_results)
     results.command("show")(show)
+    results.command("report")(report)
     results.command("compare")(compare)
     results.command("export")(export)
     results.command("rm")(remove)
@@ -84,6 +85,24 @@ def show(folder: Folder, output: OutputOption = Output.table) -> None:
             notify(f"the run did not come to its end: {document['reason']}")
         seconds = document.get("seconds", 0)
         print(f"{document.get('verdict')}  {bundle.name}  {seconds:.1f} s  results in {folder}")
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or a sweep.")],
+) -> None:
+    """Draw the plots of a run, or of a sweep and its runs, and write report.html; also after an interrupt."""
+    from orchestrator.cli.reports import write_cut_short_sweep
+    from orchestrator.lab.sweep_folder import SweepFolder
+    from orchestrator.results import open_bundle
+    from orchestrator.results.report import render
+
+    if open_bundle(folder).kind == "sweep":
+        write_cut_short_sweep(SweepFolder.open(folder))
+        return
+    written = render(folder)
+    for problem in written.problems:
+        notify(f"report: {problem}")
+    print(written.path)
 
 
 def compare(

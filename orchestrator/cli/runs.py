@@ -22,7 +22,7 @@ from orchestrator.cli.common import (
     progress,
     table,
 )
-from orchestrator.cli.reports import report_if_interrupted, write_report
+from orchestrator.cli.reports import report_if_cut_short, write_report
 from orchestrator.cli.run_plan import show_plan
 from orchestrator.cli.simulated import require_no_lab, run_simulated
 
@@ -140,7 +140,7 @@ def run_scenario(
         raise typer.Exit(_exit_code(outcome))
     running, ours = _lab_for(scenario, lab, topology, backend)
     with (
-        report_if_interrupted(results or Path("results"), enabled=report) as seen,
+        report_if_cut_short(results or Path("results"), enabled=report) as seen,
         _taken_down(running if ours and not keep else None),
         progress(every_s=2.0) as say,
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import progress
-from orchestrator.cli.reports import report_if_interrupted
+from orchestrator.cli.reports import report_if_cut_short
 
 if TYPE_CHECKING:
     from orchestrator.results import RunOutcome
@@ -58,7 +58,7 @@ def run_simulated(
     """
     from orchestrator.lab import Lab
 
-    with report_if_interrupted(results or Path("results"), enabled=report) as seen, progress(2.0) as say:
+    with report_if_cut_short(results or Path("results"), enabled=report) as seen, progress(2.0) as say:
         return Lab.simulate(
             scenario,
             topology,

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import Output, emit, home, notify, progress, table
-from orchestrator.cli.reports import write_interrupted_sweep, write_page_of_run, write_sweep_report
+from orchestrator.cli.reports import (
+    suggest_report,
+    write_cut_short_sweep,
+    write_page_of_run,
+    write_sweep_report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,13 +153,15 @@ def run(
                 folder, home(), progress=say, on_run=_reporter(folder.path, report=report), on_event=on_event
             )
             document = loop_thread.call(sweep.run())
-    except BaseException:
+    except BaseException as error:
         left = len(folder.missing())
         notify(f"{len(folder.runs) - left} of {len(folder.runs)} runs are complete in {folder.path}")
         if left:
             notify(f"`nm run scenario --resume {folder.path}` makes the others")
-        if report:
-            write_interrupted_sweep(folder)
+        if report and isinstance(error, KeyboardInterrupt):
+            suggest_report(folder.path)
+        elif report:
+            write_cut_short_sweep(folder)
         raise
     document = _plotted(folder, document, plot or folder.document["plot"])
     if report:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from orchestrator.cli import live
 from orchestrator.cli.common import LabOption, Output, OutputOption, emit, table
 from orchestrator.cli.top_views import COLUMNS, VIEWS, Row, rows_of, sorted_rows
 
@@ -23,6 +21,10 @@ if TYPE_CHECKING:
 
 KEYS = {"n": "nodes", "l": "links", "f": "flows", "g": "groups", "s": "sessions"}
 """Keys that choose a view; `o` sorts by the next column, `r` reverses, `p` pauses, `q` ends."""
+
+
+FRAME_LINES = 5
+"""Lines around the rows: heading, names of columns, rules, keys."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +39,9 @@ def top(
     sort: Annotated[
         str | None, typer.Option("--sort", metavar="COLUMN", help="Sort by this column; rates unless given.")
     ] = None,
-    every: Annotated[
-        float, typer.Option("--every", metavar="S", min=0.1, max=3600, help="Seconds between two updates.")
-    ] = 1.0,
+    every: live.EveryOption = 1.0,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows at most.")] = 40,
-    count: Annotated[
-        int | None, typer.Option("--count", metavar="N", min=1, help="End after so many updates.")
-    ] = None,
+    count: live.CountOption = None,
     lab: LabOption = None,
     output: OutputOption = Output.table,
 ) -> None:
@@ -59,8 +57,8 @@ def top(
     screen.sort_by(sort)
     if output is Output.json:
         emit(as_json(found.metrics.snapshot()))
-    elif sys.stdout.isatty() and sys.stdin.isatty():
-        _live(screen, every, count)
+    elif live.is_interactive():
+        live.show(screen, every, count)
     else:
         _plain(screen, every, count)
 
@@ -76,7 +74,7 @@ class _Screen:
 
     def __init__(self, lab: Lab, view: str, limit: int) -> None:
         self._lab = lab
-        self.limit = limit
+        self._limit = limit
         self.view = view
         self._column: dict[str, str] = {}
         self._reversed = False
@@ -106,8 +104,8 @@ class _Screen:
         """Take a sample."""
         self._snapshot = self._lab.metrics.snapshot()
 
-    def press(self, key: str) -> bool:
-        """Handle a key; return whether to go on."""
+    def press(self, key: str) -> None:
+        """Handle a key."""
         if key in KEYS:
             self.view = KEYS[key]
         elif key == "o":
@@ -118,20 +116,19 @@ class _Screen:
             self._reversed = not self._reversed
         elif key == "p":
             self.paused = not self.paused
-        return key not in ("q", "\x1b", "\x04")
 
     @property
     def column(self) -> str:
         """The column that the present view is sorted by."""
         return self._column.get(self.view, VIEWS[self.view])
 
-    def rows(self) -> tuple[list[Row], int]:
-        """Return the rows to show, and how many there are."""
+    def rows(self, limit: int | None = None) -> tuple[list[Row], int]:
+        """Return the rows to show, at most so many, and how many there are."""
         assert self._snapshot is not None, "a sample was taken"
         found = sorted_rows(rows_of(self._snapshot, self.view), self.view, self.column)
         if self._reversed:
             found.reverse()
-        return found[: self.limit], len(found)
+        return found[: self._limit if limit is None else min(limit, self._limit)], len(found)
 
     def heading(self, total: int) -> str:
         """Return what stands above the table."""
@@ -147,74 +144,33 @@ class _Screen:
             parts.append("paused")
         return "  ".join(parts)
 
+    def render(self, height: int) -> RenderableType:
+        """Return the table for a terminal with so many lines."""
+        from rich import box
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        rows, total = self.rows(max(1, height - FRAME_LINES))
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+        for name in COLUMNS[self.view]:
+            style = "bold" if name == self.column else ""
+            shown.add_column(name, style=style, justify="left" if name in _LEFT else "right", no_wrap=True)
+        for row in rows:
+            shown.add_row(*(Text(cell) for cell in row.cells))
+        keys = "n nodes  l links  f flows  g groups  s sessions  o order  r reverse  p pause  q end"
+        return Group(Text(self.heading(total), style="bold"), shown, Text(keys, style="dim"))
+
 
 def _plain(screen: _Screen, every: float, count: int | None) -> None:
-    shown = 0
-    while count is None or shown < count:
+    for shown in live.updates(every, count):
         if shown:
-            time.sleep(every)
             print()
         screen.update()
         rows, total = screen.rows()
         print(f"{time.strftime('%H:%M:%S')}  {screen.heading(total)}")
         table(COLUMNS[screen.view], [row.cells for row in rows])
         sys.stdout.flush()
-        shown += 1
-
-
-def _live(screen: _Screen, every: float, count: int | None) -> None:
-    from rich.console import Console
-    from rich.live import Live
-
-    console, shown = Console(), 0
-    with _pressed() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
-        while count is None or shown < count:
-            if not screen.paused or not shown:
-                screen.update()
-                shown += 1
-            due = time.monotonic() + every
-            while (left := due - time.monotonic()) > 0:
-                screen.limit = max(1, min(screen.limit, console.height - 5))
-                live.update(_render(screen), refresh=True)
-                if (key := pressed(left)) and not screen.press(key):
-                    return
-
-
-def _render(screen: _Screen) -> RenderableType:
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    rows, total = screen.rows()
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for name in COLUMNS[screen.view]:
-        style = "bold" if name == screen.column else ""
-        shown.add_column(name, style=style, justify="left" if name in _LEFT else "right", no_wrap=True)
-    for row in rows:
-        shown.add_row(*(Text(cell) for cell in row.cells))
-    keys = "n nodes  l links  f flows  g groups  s sessions  o order  r reverse  p pause  q end"
-    return Group(Text(screen.heading(total), style="bold"), shown, Text(keys, style="dim"))
 
 
 _LEFT = frozenset({"flow", "drops", "role", "state"})
-
-
-@contextmanager
-def _pressed() -> Iterator[Callable[[float], str]]:
-    """Read single keys from the terminal; the function waits for one at most so many seconds."""
-    import termios
-    import tty
-
-    file = sys.stdin.fileno()
-    before = termios.tcgetattr(file)
-    tty.setcbreak(file)
-
-    def wait(seconds: float) -> str:
-        ready, _, _ = select.select([file], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
-
-    try:
-        yield wait
-    finally:
-        termios.tcsetattr(file, termios.TCSADRAIN, before)

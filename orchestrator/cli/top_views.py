@@ -16,7 +16,19 @@ __all__ = ["COLUMNS", "VIEWS", "Row", "rows_of", "sorted_rows"]
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "links": ("from", "to", "rate", "packets/s", "bytes", "queue", "drops/s", "drops"),
     "nodes": ("node", "out", "in", "forwarded", "bytes out", "bytes in", "process cpu", "drops"),
-    "flows": ("flow", "from", "to", "rate", "back", "bytes", "bytes back", "answered", "seconds", "state"),
+    "flows": (
+        "flow",
+        "from",
+        "to",
+        "rate",
+        "back",
+        "bytes",
+        "bytes back",
+        "answered",
+        "seconds",
+        "route",
+        "state",
+    ),
     "groups": ("group", "node", "sent", "received", "bytes sent", "bytes received"),
     "sessions": ("node", "session", "role", "source", "state", "done", "bytes", "repair", "rtt"),
 }
@@ -29,7 +41,7 @@ VIEWS: Mapping[str, str] = {
 }
 """The views, and the column that each is sorted by at first."""
 
-_ASCENDING = frozenset({"from", "to", "node", "group", "session", "flow", "role", "source", "state"})
+_ASCENDING = frozenset({"from", "to", "node", "group", "session", "flow", "role", "route", "source", "state"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,7 @@ def _flows(node: int, found: NodeMetrics) -> list[Row]:
             (flow.rx_bytes, _count),
             (flow.answered_us or 0, _milliseconds),
             (_seconds(flow), lambda seconds: f"{seconds:.1f}"),
+            (flow.route_id or 0, lambda route: str(route or "")),
             ("open" if flow.finish_us is None else "ended", None),
         )
         for flow in found.app_flows

@@ -30,7 +30,8 @@ def check(admission: Admission, allowed: set[int], frame: Frame) -> None:
         _add(admission, allowed, {frame.node: message.token})
     elif isinstance(message, AgentHello):
         _add(admission, allowed, {node: message.tokens.get(node, "") for node in message.nodes})
-    for node in sorted(_named(frame, message)):
+    named = _named(frame, message)
+    for node in () if named <= allowed else sorted(named):
         if node not in allowed:
             raise Refused(
                 f"{message.type} is about node {node}, which is not authenticated on this connection",
@@ -55,9 +56,10 @@ def _named(frame: Frame, message: Message) -> set[int]:
     """Return the nodes in whose name a message speaks; 0 in a header is the connection itself."""
     named = {frame.node}
     own = getattr(message, "node", 0)  # agents name the role's node in the body as well
-    if isinstance(own, int):
+    if own and isinstance(own, int):
         named.add(own)
     if isinstance(message, AgentHello):
         named.update(message.nodes)
         named.update(role.node for role in message.running)
-    return named - {0}
+    named.discard(0)
+    return named

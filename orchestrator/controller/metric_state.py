@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from orchestrator.protocol import messages as m
+from orchestrator.store.metrics import AppFlow
 
 __all__ = ["MAX_OPEN_FLOWS", "NodeState"]
 
@@ -21,14 +23,22 @@ MAX_ENDED_SESSIONS = 16
 STALE_INTERVALS = 2.5
 """Reports that may be missing until a node's rates count as zero: it sends nothing while nothing changes."""
 
+WRITE_MS = 10_000
+"""Milliseconds between two times that the counters of a flow that runs are written to the table of flows."""
+
+LEAST_INTERVAL_MS = 100
+"""The shortest interval of nodes."""
+
+_Values = tuple[int, ...]
+
 
 class _Reading(NamedTuple):
-    """Values at a time, and those before."""
+    """Values at a time, and those before, which are empty when they are not known."""
 
     time_ms: int
-    values: tuple[int, ...]
+    values: _Values
     before_ms: int
-    before: tuple[int, ...]
+    before: _Values
 
     def rate(self, place: int, current_ms: int) -> float:
         """Return how fast a value grew per second; 0 when the newest report did not have it.
@@ -42,111 +52,157 @@ class _Reading(NamedTuple):
         return (value - before if value >= before else value) * 1000 / passed
 
 
-def _next(old: _Reading | None, time_ms: int, values: tuple[int, ...]) -> _Reading:
-    if old is None:
-        return _Reading(time_ms, values, 0, ())
-    if time_ms <= old.time_ms:  # the clock was set back
-        return _Reading(time_ms, values, 0, ())
-    return _Reading(time_ms, values, old.time_ms, old.values)
+class _KnownFlow(NamedTuple):
+    flow: AppFlow
+    reading: _Reading
+    written_ms: int
+
+
+_Key = tuple[bytes, int]
 
 
 class NodeState:
-    """What a node has reported."""
+    """What a node has reported.
 
-    def __init__(self) -> None:
+    Args:
+        interval_ms: Milliseconds between two of its reports.
+    """
+
+    def __init__(self, interval_ms: int) -> None:
+        self._interval_ms = max(interval_ms, LEAST_INTERVAL_MS)
         self._begin(0)
 
     def _begin(self, process: int) -> None:
         """Forget what another process of the node has reported: all counters began again."""
         self._process = process
         self._received = 0.0
-        self._newest: m.Metrics | None = None
+        self._time_ms = 0
         self._totals: _Reading | None = None
         self._links: dict[int, _Reading] = {}
         self._drops: dict[int, dict[str, int]] = {}
         self._dropped: dict[int, _Reading] = {}
         self._groups: dict[int, _Reading] = {}
         self._sessions: OrderedDict[int, m.SessionCounter] = OrderedDict()
-        self._flows: OrderedDict[tuple[bytes, int], tuple[_Reading, tuple[Any, ...]]] = OrderedDict()
-        self._ended: OrderedDict[tuple[bytes, int], tuple[_Reading, tuple[Any, ...]]] = OrderedDict()
+        self._flows: OrderedDict[_Key, _KnownFlow] = OrderedDict()
+        self._ended: OrderedDict[_Key, _KnownFlow] = OrderedDict()
 
-    def take(
-        self, message: m.Metrics, links: list[tuple[int, ...]], groups: list[tuple[int, ...]], now: float
-    ) -> None:
-        """Keep a report."""
-        if message.process != self._process:
-            self._begin(message.process)
-        self._received, self._newest, time_ms = now, message, message.time_ms
-        self._totals = _next(self._totals, time_ms, (message.bytes_out, message.bytes_in, message.cpu_ms))
-        for row in links:
-            self._links[row[0]] = _next(self._links.get(row[0]), time_ms, row)
-        for row in groups:
-            self._groups[row[0]] = _next(self._groups.get(row[0]), time_ms, row)
+    def begin(self, process: int) -> list[AppFlow]:
+        """Take what follows as that of a process; return the flows that ended with another one before it."""
+        if process == self._process:
+            return []
+        ended = self.end()
+        self._begin(process)
+        return ended
+
+    def end(self) -> list[AppFlow]:
+        """End the flows that run, each with its last report, and return them."""
+        ended = [known.flow._replace(finish_us=known.flow.seen_ms * 1000) for known in self._flows.values()]
+        self._flows.clear()
+        return ended
+
+    def take(self, message: m.Metrics, now: float) -> None:
+        """Keep a report; its lists have the right lengths."""
+        time_ms, first = message.time_ms, self._totals is None
+        self._received = now
+        self._totals = self._next(self._totals, time_ms, message.totals, first)
+        numbers, links, width = message.links or (), self._links, m.LINK_NUMBERS
+        for at in range(0, len(numbers), width):
+            row = numbers[at : at + width]
+            links[row[0]] = self._next(links.get(row[0]), time_ms, row, first)
+        numbers, groups, width = message.groups or (), self._groups, m.GROUP_NUMBERS
+        for at in range(0, len(numbers), width):
+            row = numbers[at : at + width]
+            groups[row[0]] = self._next(groups.get(row[0]), time_ms, row, first)
         for each in message.drops or ():
             node = each.remote_node_id
             self._drops[node] = each.drops
-            old = self._dropped.get(node) or _Reading(time_ms - 1000, (0,), 0, ())
-            self._dropped[node] = _next(old, time_ms, (sum(each.drops.values()),))
-        for session in message.sessions or ():
+            total = (sum(each.drops.values()),)
+            self._dropped[node] = self._next(self._dropped.get(node), time_ms, total, first)
+        if message.sessions:
+            self._take_sessions(message.sessions)
+        self._time_ms = time_ms
+
+    def _next(self, old: _Reading | None, time_ms: int, values: _Values, first: bool) -> _Reading:
+        """Return the reading that follows another one.
+
+        What a report does not have did not change until then, so the values before are those of the report
+        before; what no report had yet was 0.
+        """
+        if first or time_ms <= self._time_ms:  # nothing is known of before, or the clock was set back
+            return _Reading(time_ms, values, 0, ())
+        before = self._time_ms
+        if time_ms - before > 1.5 * self._interval_ms:  # reports without changes were not sent
+            before = time_ms - self._interval_ms
+        if old is None:
+            return _Reading(time_ms, values, before, (0,) * len(values))
+        return _Reading(time_ms, values, before, old.values)
+
+    def _take_sessions(self, sessions: Sequence[m.SessionCounter]) -> None:
+        for session in sessions:
             self._sessions[session.session] = session
             self._sessions.move_to_end(session.session)
-        if message.sessions:
-            ended = [key for key, each in self._sessions.items() if each.state not in ("waiting", "active")]
-            for key in ended[:-MAX_ENDED_SESSIONS]:
-                del self._sessions[key]
+        ended = [key for key, each in self._sessions.items() if each.state not in ("waiting", "active")]
+        for key in ended[:-MAX_ENDED_SESSIONS]:
+            del self._sessions[key]
 
-    def take_flows(self, node_id: int, time_ms: int, flows: m.AppFlowColumns) -> list[tuple[Any, ...]]:
-        """Keep flows of programs; return rows of those that began or ended, for the database."""
-        written: list[tuple[Any, ...]] = []
-        columns: list[Any] = [getattr(flows, name) for name in flows.__slots__]
-        for row in zip(*columns, strict=True):
-            flow_id, name, dst, start_us, finish_us, *sent, answered = row
-            _, tx_bytes, _, rx_bytes = sent
-            key = (flow_id, start_us)
+    def take_flows(self, node_id: int, time_ms: int, flows: m.AppFlowColumns) -> list[AppFlow]:
+        """Keep flows of programs.
+
+        Returns:
+            Those to be written to the database: flows that began, ended or took another route, and every ten
+            seconds those that run.
+        """
+        written: list[AppFlow] = []
+        numbers, width = flows.numbers, m.APP_FLOW_NUMBERS
+        for place, name in enumerate(flows.names):
+            flow_id = flows.flow_ids[16 * place : 16 * place + 16]
+            row = numbers[width * place : width * place + width]
+            flow = AppFlow(flow_id, name, node_id, time_ms, *row)
+            key = (flow_id, flow.start_us)
             known = self._flows.pop(key, None) or self._ended.pop(key, None)
-            reading = _next(known[0] if known else None, time_ms, (tx_bytes, rx_bytes))
-            target = self._ended if finish_us else self._flows
-            target[key] = (reading, row)
-            if known is None or finish_us:
-                finish_ms, ended_us = (finish_us // 1000, finish_us) if finish_us else (None, None)
-                counts = (*sent, answered or None)
-                head = (flow_id, start_us // 1000, node_id, node_id, dst or None, name, start_us)
-                written.append((*head, finish_ms, ended_us, *counts))
+            write_ms = known.written_ms if known is not None else 0
+            if (
+                known is None
+                or flow.finish_us
+                or flow.route_id != known.flow.route_id
+                or not 0 <= time_ms - write_ms < WRITE_MS
+            ):
+                written.append(flow)
+                write_ms = time_ms
+            target = self._ended if flow.finish_us else self._flows
+            target[key] = _KnownFlow(flow, _flow_reading(flow, known), write_ms)
         while len(self._flows) > MAX_OPEN_FLOWS:
             self._flows.popitem(last=False)
         while len(self._ended) > MAX_ENDED_FLOWS:
             self._ended.popitem(last=False)
         return written
 
-    def metrics(self, now: float, interval_ms: int) -> m.NodeMetrics:
-        """Return the newest counters with their rates."""
-        newest, totals = self._newest, self._totals
-        assert newest is not None and totals is not None, "a state is made for a report"
-        stale = now - self._received > STALE_INTERVALS * max(interval_ms, 100) / 1000
-        current = -1 if stale else newest.time_ms
+    def metrics(self, now: float, linked: Sequence[int] | None = None) -> m.NodeMetrics:
+        """Return the newest counters with their rates, of the links to these neighbours only."""
+        totals = self._totals or _Reading(self._time_ms, (0,) * m.TOTALS, 0, ())
+        stale = now - self._received > STALE_INTERVALS * self._interval_ms / 1000
+        current = -1 if stale else self._time_ms
+        cpu_ms, packets_out, bytes_out, packets_in, bytes_in, forgotten, unrecorded = totals.values
+        known = sorted((*self._flows.values(), *self._ended.values()), key=lambda each: each.flow.start_us)
+        links = [each for node, each in sorted(self._links.items()) if linked is None or node in linked]
         return m.NodeMetrics(
-            time_ms=newest.time_ms,
-            cpu_ms=newest.cpu_ms,
-            process=newest.process,
-            packets_out=newest.packets_out,
-            bytes_out=newest.bytes_out,
-            packets_in=newest.packets_in,
-            bytes_in=newest.bytes_in,
-            out_bps=8 * totals.rate(0, current),
-            in_bps=8 * totals.rate(1, current),
+            time_ms=self._time_ms,
+            cpu_ms=cpu_ms,
+            process=self._process,
+            packets_out=packets_out,
+            bytes_out=bytes_out,
+            packets_in=packets_in,
+            bytes_in=bytes_in,
+            out_bps=8 * totals.rate(2, current),
+            in_bps=8 * totals.rate(4, current),
             drops=self._drops.get(0, {}),
-            flows_forgotten=newest.flows_forgotten,
-            packets_unrecorded=newest.packets_unrecorded,
-            links=tuple(self._link(each, current) for _, each in sorted(self._links.items())),
-            app_flows=tuple(
-                _flow(*each, current)
-                for _, each in sorted(
-                    (*self._flows.items(), *self._ended.items()), key=lambda item: item[0][1]
-                )
-            ),
+            flows_forgotten=forgotten,
+            packets_unrecorded=unrecorded,
+            links=tuple(self._link(each, current) for each in links),
+            app_flows=tuple(_flow(each, current) for each in known),
             groups=tuple(_group(each, current) for _, each in sorted(self._groups.items())),
             sessions=tuple(self._sessions.values()),
-            process_cpu=totals.rate(2, current) / 1000,
+            process_cpu=totals.rate(0, current) / 1000,
         )
 
     def _link(self, each: _Reading, current: int) -> m.LinkMetrics:
@@ -168,25 +224,33 @@ class NodeState:
         )
 
 
+def _flow_reading(flow: AppFlow, known: _KnownFlow | None) -> _Reading:
+    values = (flow.tx_bytes, flow.rx_bytes)
+    if known is None or flow.seen_ms <= known.reading.time_ms:
+        return _Reading(flow.seen_ms, values, 0, ())
+    return _Reading(flow.seen_ms, values, known.reading.time_ms, known.reading.values)
+
+
 def _group(each: _Reading, current: int) -> m.GroupMetrics:
     group_id, tx_packets, tx_bytes, rx_packets, rx_bytes = each.values
     rates = (8 * each.rate(2, current), 8 * each.rate(4, current))
     return m.GroupMetrics(group_id, tx_packets, tx_bytes, rx_packets, rx_bytes, *rates)
 
 
-def _flow(reading: _Reading, row: tuple[Any, ...], current: int) -> m.AppFlowMetrics:
-    flow_id, name, dst, start_us, finish_us, tx_packets, tx_bytes, rx_packets, rx_bytes, answered = row
+def _flow(known: _KnownFlow, current: int) -> m.AppFlowMetrics:
+    flow, reading = known.flow, known.reading
     return m.AppFlowMetrics(
-        flow_id=flow_id.hex(),
-        name=name,
-        dst_node_id=dst,
-        start_us=start_us,
-        finish_us=finish_us or None,
-        tx_packets=tx_packets,
-        tx_bytes=tx_bytes,
-        rx_packets=rx_packets,
-        rx_bytes=rx_bytes,
-        answered_us=answered or None,
-        tx_bps=0.0 if finish_us else 8 * reading.rate(0, current),
-        rx_bps=0.0 if finish_us else 8 * reading.rate(1, current),
+        flow_id=flow.flow_id.hex(),
+        name=flow.name,
+        dst_node_id=flow.dst_node_id,
+        start_us=flow.start_us,
+        tx_packets=flow.tx_packets,
+        tx_bytes=flow.tx_bytes,
+        rx_packets=flow.rx_packets,
+        rx_bytes=flow.rx_bytes,
+        tx_bps=0.0 if flow.finish_us else 8 * reading.rate(0, current),
+        rx_bps=0.0 if flow.finish_us else 8 * reading.rate(1, current),
+        finish_us=flow.finish_us or None,
+        answered_us=flow.answered_us or None,
+        route_id=flow.route_id or None,
     )

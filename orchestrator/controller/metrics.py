@@ -8,18 +8,18 @@ counted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from orchestrator import log
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import MetricsInvalid
 from orchestrator.controller.metric_state import MAX_OPEN_FLOWS, NodeState
-from orchestrator.controller.registry import Node
+from orchestrator.controller.registry import Node, NodeStates
 from orchestrator.errors import StoreUnavailable
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
-from orchestrator.store.metrics import metric_line
+from orchestrator.store.metrics import AppFlow, app_flow_line, metric_line
 from orchestrator.tasks import keep_running
 
 __all__ = ["MetricsCollector"]
@@ -39,8 +39,11 @@ MAX_SESSIONS = 64
 MAX_GROUPS = 1_024
 """Groups in one report."""
 
-MAX_PAGE = {"links": 200, "flows": 50, "app-flows": 2_000}
+MAX_PAGE = {"links": 200, "flows": 50, "app-flows": 2_000, "route-changes": 2_000}
 """Reports in one answer, 1,000 of those that are not named: a message holds 4 MB, and a report many rows."""
+
+AHEAD_MS = 60_000
+"""Milliseconds that a node's clock may be ahead of ours; a row with a later time would be kept too long."""
 
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz_")
 
@@ -60,13 +63,14 @@ class MetricsCollector:
         self._interval_ms = core.settings.metrics_interval_ms
         self._nodes: dict[int, NodeState] = {}
         self._lines: list[bytes] = []
-        self._flow_rows: list[tuple[Any, ...]] = []
+        self._flow_lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._expiry: asyncio.Task[None] | None = None
         self.reports = 0
         self.refused = 0
         self.of_nodes: Mapping[type[Message], Callable[[Session, Node, Frame, Any], None]] = {
-            m.Metrics: self._take
+            m.Metrics: self._take,
+            m.AppFlowStart: self._flows_began,
         }
         self.of_operators: Mapping[type[Message], Callable[[Session, Frame, Any], Awaitable[None]]] = {
             m.GetMetrics: self._get,
@@ -88,121 +92,102 @@ class MetricsCollector:
 
     def _take(self, session: Session, node: Node, frame: Frame, message: m.Metrics) -> None:
         try:
-            links, flows, groups = self._check(node, message)
-        except ValueError as error:  # of `zip`: columns of unequal length
-            self.refused += 1
-            raise MetricsInvalid(f"the metrics of node {node.id} are wrong: {error}") from None
+            self._check(node, message)
         except MetricsInvalid:
             self.refused += 1
             raise
         self.reports += 1
-        state = self._nodes.get(node.id)
-        if state is None:
-            state = self._nodes[node.id] = NodeState()
-        state.take(message, links, groups, self._core.clock.monotonic())
-        self._gather(node.id, message, links, flows, groups)
+        state = self._state(node)
+        state.take(message, self._core.clock.monotonic())
+        time_ms = self._plausible(message.time_ms)
+        totals = (node.process & MAX_COUNTER, *message.totals)  # any 63 bits of it tell processes apart
+        self._lines.append(metric_line(time_ms, node.id, totals, message))
         if message.app_flows is not None:
-            self._flow_rows += state.take_flows(node.id, message.time_ms, message.app_flows)
+            self._write_flows(state.take_flows(node.id, message.time_ms, message.app_flows))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
         session.connection.ack(frame)
 
-    def _check(
-        self, node: Node, message: m.Metrics
-    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[tuple[int, ...]]]:
-        """Return the columns as rows.
+    def _flows_began(self, session: Session, node: Node, frame: Frame, message: m.AppFlowStart) -> None:
+        if not _is_sound(message.flows):
+            self.refused += 1
+            raise MetricsInvalid(f"node {node.id} reports flows of programs that cannot be")
+        self._write_flows(self._state(node).take_flows(node.id, message.time_ms, message.flows))
+        session.connection.ack(frame)
+
+    def _state(self, node: Node) -> NodeState:
+        """Return what the node's present process has reported."""
+        state = self._nodes.get(node.id)
+        if state is None:
+            state = self._nodes[node.id] = NodeState(self._interval_ms)
+        self._write_flows(state.begin(node.process))
+        return state
+
+    def _plausible(self, time_ms: int) -> int:
+        """Return the time of a report, or the latest time that it can have."""
+        return min(time_ms, round(self._core.clock.wall() * 1000) + AHEAD_MS)
+
+    def _check(self, node: Node, message: m.Metrics) -> None:
+        """Check that a report does not contradict itself or the lab.
 
         Raises:
-            ValueError: Columns have different lengths.
-            MetricsInvalid: They say what cannot be.
+            MetricsInvalid: It does.
         """
         registry = self._core.lab.registry
-        links: list[tuple[int, ...]] = []
-        if (c := message.links) is not None:
-            links = list(
-                zip(
-                    c.remote_node_id,
-                    c.tx_packets,
-                    c.tx_bytes,
-                    c.rx_packets,
-                    c.rx_bytes,
-                    c.queued_packets,
-                    c.queued_bytes,
-                    strict=True,
-                )
+        if len(message.totals) != m.TOTALS:
+            raise MetricsInvalid(
+                f"node {node.id} reports {len(message.totals)} totals, but there are {m.TOTALS}"
             )
-            for remote in c.remote_node_id:
-                if remote not in registry:
-                    raise MetricsInvalid(f"node {node.id} has no neighbour {remote}", found=str(remote))
-        flows: list[tuple[int, ...]] = []
-        if (f := message.flows) is not None:
-            flows = list(zip(f.packets, f.size_bytes, strict=True))
-            if len(f.flow_id) != len(flows) or len(flows) > MAX_FLOWS:
-                raise MetricsInvalid(f"node {node.id} reports flows in unequal columns, or too many")
-            if any(len(key) != 16 for key in f.flow_id):
-                raise MetricsInvalid(f"node {node.id} reports a flow whose identifier is not 16 bytes long")
-        groups: list[tuple[int, ...]] = []
-        if (g := message.groups) is not None:
-            groups = list(zip(g.group_id, g.tx_packets, g.tx_bytes, g.rx_packets, g.rx_bytes, strict=True))
-            if len(groups) > MAX_GROUPS:
-                raise MetricsInvalid(f"node {node.id} reports {len(groups)} groups")
+        links, groups = message.links or (), message.groups or ()
+        for remote in links[:: m.LINK_NUMBERS]:
+            if remote not in registry:
+                raise MetricsInvalid(f"node {node.id} has no neighbour {remote}", found=str(remote))
+        if len(links) % m.LINK_NUMBERS or len(links) > m.LINK_NUMBERS * len(registry):
+            raise MetricsInvalid(f"node {node.id} reports links incompletely, or too many")
+        if len(groups) % m.GROUP_NUMBERS or len(groups) > m.GROUP_NUMBERS * MAX_GROUPS:
+            raise MetricsInvalid(f"node {node.id} reports groups incompletely, or too many")
+        count, rest = divmod(len(message.flows or ()), m.FLOW_NUMBERS)
+        if rest or len(message.flow_ids or b"") != 16 * count or count > MAX_FLOWS:
+            raise MetricsInvalid(f"node {node.id} reports flows incompletely, or too many")
         for each in message.drops or ():
             if each.remote_node_id and each.remote_node_id not in registry:
                 raise MetricsInvalid(f"node {node.id} has no neighbour {each.remote_node_id}")
             if not all(_is_word(cause) for cause in each.drops):
                 raise MetricsInvalid(f"node {node.id} names a cause of drops that is no word")
-        sessions = message.sessions or ()
-        if len(sessions) > MAX_SESSIONS or not all(_is_word(s.role) and _is_word(s.state) for s in sessions):
+        if message.sessions and not _are_sessions(message.sessions):
             raise MetricsInvalid(f"node {node.id} reports sessions that cannot be")
-        if (a := message.app_flows) is not None and not _is_sound(a):
+        if message.app_flows is not None and not _is_sound(message.app_flows):
             raise MetricsInvalid(f"node {node.id} reports flows of programs that cannot be")
-        return links, flows, groups
 
-    def _gather(
-        self,
-        node_id: int,
-        message: m.Metrics,
-        links: list[tuple[int, ...]],
-        flows: list[tuple[int, ...]],
-        groups: list[tuple[int, ...]],
-    ) -> None:
-        totals = (
-            message.process & MAX_COUNTER,  # a random number, of which any 63 bits tell processes apart
-            message.cpu_ms,
-            message.packets_out,
-            message.bytes_out,
-            message.packets_in,
-            message.bytes_in,
-            message.flows_forgotten,
-            message.packets_unrecorded,
-        )
-        self._lines.append(
-            metric_line(
-                min(message.time_ms, MOST_MS),
-                node_id,
-                totals if max(totals) <= MAX_COUNTER else [min(each, MAX_COUNTER) for each in totals],
-                links,
-                {str(each.remote_node_id): each.drops for each in message.drops or ()},
-                message.flows.flow_id if message.flows is not None else (),
-                flows,
-                groups,
-                [session_facts(each) for each in message.sessions or ()],
-            )
-        )
-        if self._timer is None:
+    def _write_flows(self, flows: Iterable[AppFlow]) -> None:
+        for flow in flows:
+            self._flow_lines.append(app_flow_line(flow, self._plausible(flow.seen_ms)))
+        if self._flow_lines and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
     def _flush(self) -> None:
         self._timer = None
         lines, self._lines = self._lines, []
-        rows, self._flow_rows = self._flow_rows, []
+        flows, self._flow_lines = self._flow_lines, []
         if lines:
             self._core.store.metrics.reports(lines)
-        if rows:
-            self._core.store.metrics.app_flows(rows)
+        if flows:
+            self._core.store.metrics.app_flows(flows)
+
+    def _forget_gone(self) -> None:
+        """Forget the nodes that have left the lab, and end the flows of those that were stopped."""
+        registry = self._core.lab.registry
+        for node_id in list(self._nodes):
+            if node_id not in registry:
+                self._write_flows(self._nodes.pop(node_id).end())
+            elif registry.node(node_id).state is NodeStates.STOPPED:
+                self._write_flows(self._nodes[node_id].end())
 
     async def _expire(self) -> None:
         keep_s = self._core.settings.metrics_keep_s
         while True:
             await asyncio.sleep(EXPIRE_S)
+            self._forget_gone()
             try:
                 while await self._core.store.expire_metrics(keep_s):
                     pass  # each statement deletes a part of them
@@ -213,10 +198,12 @@ class MetricsCollector:
 
     def snapshot(self) -> list[tuple[int, m.NodeMetrics]]:
         """Return the newest counters of all nodes that have reported, in order of node."""
-        now = self._core.clock.monotonic()
-        for gone in [node for node in self._nodes if node not in self._core.lab.registry]:
-            del self._nodes[gone]
-        return [(node, state.metrics(now, self._interval_ms)) for node, state in sorted(self._nodes.items())]
+        self._forget_gone()
+        now, registry = self._core.clock.monotonic(), self._core.lab.registry
+        return [
+            (node, state.metrics(now, registry.neighbours(node)))
+            for node, state in sorted(self._nodes.items())
+        ]
 
     def state(self, re: int = 0) -> m.MetricsState:
         """Return how metrics are collected."""
@@ -248,7 +235,7 @@ class MetricsCollector:
         session.connection.reply(frame, m.MetricRows(frame.id, columns, rows, place))
 
 
-TABLE_NAMES = ("links", "flows", "nodes", "groups", "sessions", "app-flows")
+TABLE_NAMES = ("links", "flows", "nodes", "groups", "sessions", "app-flows", "route-changes")
 """The tables that operators read."""
 
 MAX_COUNTER = 2**63 - 1
@@ -258,22 +245,29 @@ MOST_MS = 4_102_444_800_000
 """The year 2100: a later time is no clock's."""
 
 
-def session_facts(session: m.SessionCounter) -> dict[str, Any]:
-    """Return a session as Postgres keeps it."""
-    return {name: getattr(session, name) for name in session.__slots__}
-
-
 def _is_word(text: str) -> bool:
     return 0 < len(text) <= 40 and _WORD.issuperset(text)
 
 
+def _are_sessions(sessions: tuple[m.SessionCounter, ...]) -> bool:
+    numbers = ("session", "total_bytes", "done_bytes", "sent_bytes", "repair_bytes", "rtt_us")
+    return len(sessions) <= MAX_SESSIONS and all(
+        _is_word(each.role)
+        and _is_word(each.state)
+        and all(getattr(each, name) <= MAX_COUNTER for name in numbers)
+        for each in sessions
+    )
+
+
 def _is_sound(flows: m.AppFlowColumns) -> bool:
-    count = len(flows.flow_id)
-    columns = [getattr(flows, name) for name in flows.__slots__]
+    count, width = len(flows.names), m.APP_FLOW_NUMBERS
+    for name in flows.names:
+        if len(name) > 200 or not name.isprintable():
+            return False
     return (
         count <= MAX_OPEN_FLOWS
-        and all(len(column) == count for column in columns)
-        and all(len(key) == 16 for key in flows.flow_id)
-        and all(len(name) <= 200 and name.isprintable() for name in flows.name)
-        and all(time // 1000 <= MOST_MS for time in (*flows.start_us, *flows.finish_us))
+        and len(flows.flow_ids) == 16 * count
+        and len(flows.numbers) == width * count
+        and max(flows.numbers[1::width], default=0) <= 1000 * MOST_MS
+        and max(flows.numbers[2::width], default=0) <= 1000 * MOST_MS
     )

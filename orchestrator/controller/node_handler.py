@@ -86,7 +86,6 @@ class NodeHandler:
             m.SetGroupRoutesMulti: self._set_group_routes_multi,
             m.ComputeGroupRoutes: self._compute_group_routes,
             m.NodeEvent: self._node_event,
-            m.AppFlowStart: self._app_flows,
             m.LinkMeasurements: self._measured,
             m.NodeSample: self._measured,
         }
@@ -357,13 +356,6 @@ class NodeHandler:
         elif name == shards.MOVES:
             self._core.lab.problems.pop(shards.about(node.id), None)
         self._core.events.add(name, node.id, message.detail, level=level)
-        session.connection.ack(frame)
-
-    def _app_flows(self, session: Session, node: Node, frame: Frame, message: m.AppFlowStart) -> None:
-        rows = [
-            (f.flow_id, f.start_ms, node.id, f.src_node_id, f.dst_node_id, None) for f in message.appflows
-        ]
-        self._core.store.history.flows_started(rows)
         session.connection.ack(frame)
 
     def _measured(

@@ -41,6 +41,9 @@ REGISTRATION_GRACE = 10.0
 PIPE_LIMIT = 4
 """Batches under way to a client of the REST API; each has at most 256 KiB, or is one message."""
 
+STORED = (RoleReport, RoleLog, Publish)
+"""Messages of which there may be more than Postgres takes."""
+
 FRAMES_PER_TURN = 200
 """Frames taken from one connection before the others have a turn."""
 
@@ -220,7 +223,7 @@ class Controller:
     async def _serve_connection(self, session: Session) -> None:
         taken = 0
         async for frame in session.connection:
-            if isinstance(frame.message, RoleReport | RoleLog | Publish):
+            if isinstance(frame.message, STORED):
                 await (
                     self._store.wait_for_capacity()
                 )  # back-pressure: a peer that sends more than can be stored blocks on its socket
@@ -231,7 +234,7 @@ class Controller:
 
     def _take(self, session: Session, frame: Frame) -> None:
         role = session.peer.role
-        if isinstance(frame.message, Error | Ack):
+        if isinstance(frame.message, (Error, Ack)):  # for each message: a union is made each time
             return  # a reply to a request that is not waited for any more
         try:
             permitted(role, frame.message)

@@ -21,8 +21,16 @@ from orchestrator.units import parse_duration
 
 __all__ = ["TABLES", "AsyncMetrics", "Metrics", "MetricsSnapshot"]
 
-TableName = Literal["links", "flows", "nodes", "groups", "sessions", "app-flows"]
-TABLES: tuple[TableName, ...] = ("links", "flows", "nodes", "groups", "sessions", "app-flows")
+TableName = Literal["links", "flows", "nodes", "groups", "sessions", "app-flows", "route-changes"]
+TABLES: tuple[TableName, ...] = (
+    "links",
+    "flows",
+    "nodes",
+    "groups",
+    "sessions",
+    "app-flows",
+    "route-changes",
+)
 """The tables of metrics in Postgres."""
 
 _TEXTS = frozenset({"drops", "name", "flow_id", "role", "state"})

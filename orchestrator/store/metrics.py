@@ -1,6 +1,7 @@
 """Write and read metrics: one row per node and report, which a controller makes a thousand times a second.
 
-The rows are made as lines of COPY's text format, because that costs a fraction of what a row of values costs.
+The rows are made as lines of COPY's text format, because that costs a fraction of what a row of values costs,
+and because the writer drops the oldest lines, and counts them, while Postgres is away.
 """
 
 from __future__ import annotations
@@ -9,26 +10,40 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.store.writer import Copy, Statement, Writer
+from orchestrator.store.writer import Copy, Writer
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-__all__ = ["TABLES", "MetricTables", "expire", "metric_line", "read_rows"]
+    from orchestrator.protocol import messages as m
+
+__all__ = ["TABLES", "AppFlow", "MetricTables", "app_flow_line", "expire", "metric_line", "read_rows"]
 
 _COPY = Copy(
     "node_metrics",
     ("time", "node_id", "totals", "links", "drops", "flow_ids", "flow_counts", "groups", "sessions"),
 )
-_APP_FLOW = Statement("""
-    INSERT INTO flows (flow_id, start_ms, node_id, src_node_id, dst_node_id, name, start_us, finish_ms,
-        finish_us, packets, bytes, rx_packets, rx_bytes, answered_us)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (flow_id, start_ms) DO UPDATE SET finish_ms = excluded.finish_ms,
-        finish_us = excluded.finish_us, packets = excluded.packets, bytes = excluded.bytes,
-        rx_packets = excluded.rx_packets, rx_bytes = excluded.rx_bytes, answered_us = excluded.answered_us""")
+_APP_FLOWS = Copy(
+    "app_flows",
+    (
+        "flow_id",
+        "name",
+        "src_node_id",
+        "seen_time",
+        "dst_node_id",
+        "start_us",
+        "finish_us",
+        "packets",
+        "bytes",
+        "rx_packets",
+        "rx_bytes",
+        "answered_us",
+        "route_id",
+    ),
+)
+"""A trigger of the view adds the flow, or changes what is known of it."""
 
 TABLES: Mapping[str, tuple[str, str]] = {
     "links": (
@@ -51,13 +66,38 @@ TABLES: Mapping[str, tuple[str, str]] = {
 }
 """The tables of counters: the view, and what is read of it beside the time."""
 
-APP_FLOWS = (
-    "encode(flow_id, 'hex') AS flow_id, name, node_id, dst_node_id, start_us, finish_us, packets,"
-    " bytes::bigint AS bytes, rx_packets, rx_bytes, answered_us, route_id::bigint AS route_id"
+_APP_FLOW_COLUMNS = (
+    "encode(flow_id, 'hex') AS flow_id, name, src_node_id AS node_id, dst_node_id, start_us, finish_us,"
+    " packets, bytes::bigint AS bytes, rx_packets, rx_bytes, answered_us, route_id::bigint AS route_id"
+)
+_ROUTE_CHANGE_COLUMNS = (
+    "(extract(epoch FROM time) * 1000)::bigint AS time_ms, encode(flow_id, 'hex') AS flow_id, name,"
+    " src_node_id, dst_node_id, from_route_id::bigint AS from_route_id, route_id::bigint AS route_id"
 )
 
 EXPIRED_ROWS = 10_000
 """Rows deleted in one statement, so that none takes long."""
+
+KEPT_PROBES = 10_000
+"""Probes that have ended and are kept: they are few, and are asked for long after the counters."""
+
+
+class AppFlow(NamedTuple):
+    """A flow of programs; the numbers are those of `AppFlowColumns`, with 0 for what is not known."""
+
+    flow_id: bytes
+    name: str
+    node_id: int
+    seen_ms: int
+    dst_node_id: int
+    start_us: int
+    finish_us: int
+    tx_packets: int
+    tx_bytes: int
+    rx_packets: int
+    rx_bytes: int
+    answered_us: int
+    route_id: int
 
 
 class MetricTables:
@@ -70,9 +110,9 @@ class MetricTables:
         """Write reports of nodes, made by `metric_line`."""
         self._writer.copy(_COPY, lines)
 
-    def app_flows(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write flows of programs that began or ended; the values are those of the statement."""
-        self._writer.put_many(_APP_FLOW, rows)
+    def app_flows(self, lines: Iterable[bytes]) -> None:
+        """Write what is known of flows of programs, made by `app_flow_line`."""
+        self._writer.copy(_APP_FLOWS, lines)
 
     @property
     def lost_rows(self) -> int:
@@ -80,30 +120,31 @@ class MetricTables:
         return self._writer.lost_rows
 
 
-def metric_line(
-    time_ms: int,
-    node_id: int,
-    totals: Sequence[int],
-    links: Sequence[tuple[int, ...]],
-    drops: Mapping[str, Mapping[str, int]],
-    flow_ids: Sequence[bytes],
-    flow_counts: Sequence[tuple[int, ...]],
-    groups: Sequence[tuple[int, ...]],
-    sessions: Sequence[Mapping[str, Any]],
-) -> bytes:
-    """Return the line of a report."""
+def metric_line(time_ms: int, node_id: int, totals: Sequence[int], report: m.Metrics) -> bytes:
+    """Return the line of a report; `totals` begins with the process."""
+    drops = {str(each.remote_node_id): each.drops for each in report.drops or ()}
+    sessions = [_session(each) for each in report.sessions or ()]
     parts = (
         _time(time_ms),
         str(node_id),
-        "{" + ",".join(map(str, totals)) + "}",
-        _rows(links),
+        _numbers(totals),
+        _numbers(report.links),
         _json(drops),
-        "{" + ",".join([key.hex() for key in flow_ids]) + "}" if flow_ids else "\\N",
-        _rows(flow_counts),
-        _rows(groups),
+        "\\\\x" + report.flow_ids.hex() if report.flow_ids else "\\N",
+        _numbers(report.flows),
+        _numbers(report.groups),
         _json(sessions),
     )
     return ("\t".join(parts) + "\n").encode()
+
+
+def app_flow_line(flow: AppFlow, seen_ms: int) -> bytes:
+    """Return the line of a flow of programs as of a time."""
+    flow_id, name, node_id, _, dst, start_us, finish_us, *counts, answered_us, route_id = flow
+    numbers = (node_id, seen_ms, dst or None, start_us, finish_us or None, *counts, answered_us or None)
+    cells = [f"\\\\x{flow_id.hex()}", name.replace("\\", "\\\\")]
+    cells += ["\\N" if each is None else str(each) for each in (*numbers, route_id or None)]
+    return ("\t".join(cells) + "\n").encode()
 
 
 @lru_cache(maxsize=64)
@@ -112,12 +153,13 @@ def _time(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
 
 
-def _rows(rows: Sequence[tuple[int, ...]]) -> str:
-    """Return rows of numbers as an array of arrays."""
-    return str(list(rows)).replace(" ", "").translate(_BRACES) if rows else "\\N"
+def _numbers(numbers: Sequence[int] | None) -> str:
+    """Return numbers as an array; no numbers are null."""
+    return "{" + str(list(numbers))[1:-1].replace(" ", "") + "}" if numbers else "\\N"
 
 
-_BRACES = str.maketrans("()[]", "{}{}")
+def _session(session: m.SessionCounter) -> dict[str, Any]:
+    return {name: getattr(session, name) for name in session.__slots__}
 
 
 def _json(value: Any) -> str:
@@ -126,18 +168,39 @@ def _json(value: Any) -> str:
 
 
 async def expire(connection: AsyncConnection, keep_s: int) -> bool:
-    """Delete the oldest rows that are older than so many seconds; return whether there may be more."""
-    reports = await connection.execute(
-        "DELETE FROM node_metrics WHERE ctid = ANY(ARRAY(SELECT ctid FROM node_metrics"
-        " WHERE time < now() - make_interval(secs => %s) ORDER BY time LIMIT %s))",
-        (keep_s, EXPIRED_ROWS),
-    )
-    flows = await connection.execute(
-        "DELETE FROM flows WHERE ctid = ANY(ARRAY(SELECT ctid FROM flows WHERE controller_id IS NULL"
-        " AND finish_ms < extract(epoch FROM now()) * 1000 - %s::bigint * 1000 ORDER BY finish_ms LIMIT %s))",
-        (keep_s, EXPIRED_ROWS),
-    )
-    return reports.rowcount == EXPIRED_ROWS or flows.rowcount == EXPIRED_ROWS
+    """Delete the oldest rows that are older than so many seconds; return whether there may be more.
+
+    A flow that runs has the time of its last report. One that was deleted because it was silent for so long
+    is written again when it is not silent any more. Of probes the last ones are kept, however old they are.
+    """
+    keep_ms = 1000 * keep_s
+    full = False
+    for statement, value in (
+        (
+            "DELETE FROM node_metrics WHERE ctid = ANY(ARRAY(SELECT ctid FROM node_metrics"
+            " WHERE time < now() - %s::bigint * interval '1 ms' ORDER BY time LIMIT %s))",
+            keep_ms,
+        ),
+        (
+            "DELETE FROM flows WHERE ctid = ANY(ARRAY(SELECT ctid FROM flows WHERE controller_id IS NULL"
+            " AND seen_ms < extract(epoch FROM now()) * 1000 - %s::bigint ORDER BY seen_ms LIMIT %s))",
+            keep_ms,
+        ),
+        (
+            "DELETE FROM route_changes WHERE ctid = ANY(ARRAY(SELECT ctid FROM route_changes"
+            " WHERE time < now() - %s::bigint * interval '1 ms' ORDER BY time LIMIT %s))",
+            keep_ms,
+        ),
+        (
+            "DELETE FROM probes WHERE probe_id = ANY(ARRAY(SELECT probe_id FROM probes"
+            " WHERE state IN ('finished', 'failed') AND probe_id <= (SELECT max(probe_id) FROM probes) - %s"
+            " ORDER BY probe_id LIMIT %s))",
+            KEPT_PROBES,
+        ),
+    ):
+        cursor = await connection.execute(statement, (value, EXPIRED_ROWS))
+        full = full or cursor.rowcount == EXPIRED_ROWS
+    return full
 
 
 async def read_rows(
@@ -148,14 +211,19 @@ async def read_rows(
     Returns:
         The columns, the rows, and the place to go on from, 0 when there is no more.
     """
-    if table == "app-flows":
+    if table in ("app-flows", "route-changes"):
+        if table == "app-flows":
+            view, columns, since = "app_flows", _APP_FLOW_COLUMNS, "start_time >= %s"
+        else:
+            view, columns = "flow_route_changes", _ROUTE_CHANGE_COLUMNS
+            since = "time >= to_timestamp(%s::bigint / 1000.0)"
         cursor = await connection.execute(
-            f"SELECT {APP_FLOWS} FROM flows WHERE controller_id IS NULL AND start_ms >= %s"
-            " ORDER BY start_ms, flow_id OFFSET %s LIMIT %s",
-            (since_ms, after, limit),
+            f"SELECT id, {columns} FROM {view} WHERE id > %s AND {since} ORDER BY id LIMIT %s".encode(),
+            (after, since_ms, limit),
         )
-        rows = [list(row) for row in await cursor.fetchall()]
-        return _names(cursor), rows, after + limit if len(rows) == limit else 0
+        found = await cursor.fetchall()
+        rows = [list(row[1:]) for row in found]
+        return _names(cursor)[1:], rows, found[-1][0] if len(found) == limit else 0
     view, columns = TABLES[table]
     cursor = await connection.execute(
         "SELECT min(id), max(id), count(*) FROM (SELECT id FROM node_metrics WHERE id > greatest(%s, (SELECT"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -98,8 +98,10 @@ class Writer:
         self._bytes = 0
         self._rows: dict[Copy, deque[bytes]] = {}
         self._row_bytes = 0
-        self._waiters: list[tuple[int, bool, asyncio.Future[bool]]] = []
-        self._done = 0  # writes that are committed or given up; the number of a write is its place in all
+        self._lost_of: Counter[Copy] = Counter()
+        self._waiters: list[tuple[int, int, bool, asyncio.Future[bool]]] = []
+        # Writes, and measurements, that are committed or given up; the number of one is its place in all.
+        self._done = self._rows_done = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -145,7 +147,9 @@ class Writer:
             self._row_bytes += len(line)
         while self._row_bytes > KEEP_ROW_BYTES and kept:
             self._row_bytes -= len(kept.popleft())
+            self._lost_of[copy] += 1
             self.lost_rows += 1
+            self._rows_done += 1
         self._woken()
 
     async def flushed(self) -> bool:
@@ -167,7 +171,8 @@ class Writer:
 
     async def _wait(self, *, durable: bool) -> bool:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append((self._done + len(self._writes), durable, future))
+        rows = self._rows_done + sum(map(len, self._rows.values()))
+        self._waiters.append((self._done + len(self._writes), 0 if durable else rows, durable, future))
         return await future
 
     def _append(self, statement: Statement, values: Sequence[Any], on_refused: OnRefused | None) -> None:
@@ -226,7 +231,7 @@ class Writer:
             size += write.size
         lost_before = self.lost_writes
         rows = {copy: list(islice(kept, BATCH)) for copy, kept in self._rows.items() if kept}
-        lost_rows_before = self.lost_rows
+        lost_rows_before = self._lost_of.copy()
         refusals: list[tuple[_Write, str]] = []
         async with self._pool.connection(timeout=2.0) as connection:
             await self._apply(connection, batch, refusals)
@@ -236,8 +241,10 @@ class Writer:
         self._drop(len(batch) - (self.lost_writes - lost_before))
         for copy, written in rows.items():
             kept = self._rows[copy]
-            for _ in range(max(0, min(len(kept), len(written) - (self.lost_rows - lost_rows_before)))):
+            lost = self._lost_of[copy] - lost_rows_before[copy]
+            for _ in range(max(0, len(written) - lost)):
                 self._row_bytes -= len(kept.popleft())
+                self._rows_done += 1
         for write, reason in refusals:
             self._refuse(write, reason)
 
@@ -301,9 +308,10 @@ class Writer:
 
     def _answer(self, committed: bool) -> None:
         waiting = []
-        for number, durable, future in self._waiters:
-            if (committed and number > self._done) or (durable and not committed):
-                waiting.append((number, durable, future))
+        for number, rows, durable, future in self._waiters:
+            behind = number > self._done or rows > self._rows_done
+            if (committed and behind) or (durable and not committed):
+                waiting.append((number, rows, durable, future))
             elif not future.done():
                 future.set_result(committed)
         self._waiters = waiting

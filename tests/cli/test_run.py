@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import runs
+from orchestrator.errors import LabNotFound
 from orchestrator.protocol.messages import RunEvent
 from orchestrator.results import RunOutcome
 from orchestrator.scenario.plots import Plot
@@ -89,19 +90,28 @@ def test_what_cannot_be_drawn_is_said_and_changes_no_verdict(
     assert said.code == 0 and "the run has no report: " in said.err and "pass  r1" in said.out
 
 
-def test_a_run_that_is_interrupted_gets_its_page(
-    nm: Nm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), LabNotFound("lab ring was taken down")])
+def test_a_run_that_is_cut_short_gets_its_page_at_once_or_on_request(
+    nm: Nm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
 ) -> None:
+    """An interrupted command has no time to draw."""
     folder = make_run(tmp_path / "2026-r1", run="r1", verdict="error", reason="interrupted")
+    page = folder / "report.html"
 
-    class Interrupted(RunningLab):
+    class CutShort(RunningLab):
         def run_scenario(self, _scenario: str, *, on_event: Callable[[RunEvent], None], **_: Any) -> Any:
             on_event(RunEvent("r1", 1, 0, "started", 0, "", {}))
-            raise KeyboardInterrupt
+            raise error
 
-    monkeypatch.setattr(runs, "_lab_for", lambda *_: (Interrupted(), False))
+    monkeypatch.setattr(runs, "_lab_for", lambda *_: (CutShort(), False))
     said = nm("run", "scenario", "pingall", "--results", str(tmp_path), "--no-report")
-    assert said.code != 0 and not (folder / "report.html").exists()
+    assert said.code != 0 and not page.exists() and "report" not in said.err
     said = nm("run", "scenario", "pingall", "--results", str(tmp_path))
-    assert said.code != 0 and f"report in {folder}/report.html" in said.err
-    assert "interrupted" in (folder / "report.html").read_text()
+    if isinstance(error, KeyboardInterrupt):
+        assert said.code != 0 and not page.exists()
+        assert f"`nm results report {folder}` writes the report" in said.err
+        drawn = nm("results", "report", str(folder))
+        assert drawn.code == 0 and drawn.out == f"{page}\n"
+    else:
+        assert said.code != 0 and f"report in {page}" in said.err
+    assert "interrupted" in page.read_text()

@@ -87,7 +87,7 @@ async def test_a_node_cannot_register_or_speak_as_another(start: Start, database
             (m.LinkState(1, False, "cut"), "control.node"),
             (m.NodeEvent("node.ready", {}), "control.node"),
             (m.CreateGroup("mine"), "control.node"),
-            (m.Metrics(1), "control.node"),
+            (m.Metrics(1, (0,) * m.TOTALS), "control.node"),
             (m.Goodbye("farewell"), "control.node"),
         ]:
             with pytest.raises(PeerError) as caught:

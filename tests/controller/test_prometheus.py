@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from orchestrator.controller.rest.prometheus import exposition
@@ -37,6 +38,7 @@ def test_the_text_has_the_form_of_the_format() -> None:
     assert types["nm_link_queued_bytes"] == "gauge"
     assert f'nm_link_tx_bytes_total{{node="2",remote="2"}} {2**53 + 1}' in text, "64 bits, not rounded"
     assert r'nm_dropped_packets_total{node="1",remote="0",cause="a \"quoted\" \\ word\n"} 7' in text
+    assert 'nm_session_sent_bytes_total{node="1",session="4",role="sender"} 6' in text
     assert 'nm_process_cpu_seconds_total{process="ff"} 1.5' in text
     assert 'nm_session_rtt_seconds{node="1",session="4"} 0.000812' in text
     assert "nm_metrics_refused_total 1" in text
@@ -44,3 +46,8 @@ def test_the_text_has_the_form_of_the_format() -> None:
 
 def test_a_lab_without_reports_has_a_text_too() -> None:
     assert "nm_metrics_reports_total 5" in exposition([], STATE)
+
+
+def test_the_cpu_time_of_a_process_is_that_of_its_node_that_reported_last() -> None:
+    idle = dataclasses.replace(node(), cpu_ms=1_000)
+    assert 'nm_process_cpu_seconds_total{process="ff"} 1.5\n' in exposition([(1, node()), (2, idle)], STATE)

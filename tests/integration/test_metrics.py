@@ -7,12 +7,15 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from rich.console import Console
 
+from orchestrator.cli.common import Output
 from orchestrator.errors import UsageError
 from orchestrator.lab import Lab
 from orchestrator.lab.metrics import MetricsSnapshot
@@ -48,13 +51,22 @@ def bulk(found: MetricsSnapshot) -> Any:
     return max(flows, key=lambda flow: flow.tx_bytes, default=None)
 
 
+def is_seen(found: MetricsSnapshot) -> bool:
+    """Whether the flow runs, and the relay has reported what it sends."""
+    flow = bulk(found)
+    running = flow is not None and flow.finish_us is None and flow.tx_bps > 30e6
+    return running and 2 in found.nodes and any(link.tx_bps > 30e6 for link in found.nodes[2].links)
+
+
 def test_a_flow_of_a_program_is_seen_while_it_runs_and_when_it_has_ended(line: Lab) -> None:
     line.node(3).run(["iperf3", "-s", "-1", "-D"])
     with ThreadPoolExecutor(1) as threads:
         client = threads.submit(line.node(1).run, ["iperf3", "-c", "node-3", "-t", "3"])
-        seen = until(
-            line, lambda found: (flow := bulk(found)) and flow.finish_us is None and flow.tx_bps > 30e6
-        )
+        seen = until(line, is_seen)
+        route = line.routes.add([1, 2, 3]).id
+        until(line, lambda found: bulk(found).route_id == route)
+        line.routes.remove(route)
+        until(line, lambda found: bulk(found).route_id is None)
         assert client.result().exit_code == 0
     flow = bulk(seen)
     assert (flow.dst_node_id, flow.name.endswith(" > 10.0.0.3:5201")) == (3, True)
@@ -66,6 +78,10 @@ def test_a_flow_of_a_program_is_seen_while_it_runs_and_when_it_has_ended(line: L
     assert (ended.finish_us - ended.start_us) / 1e6 == pytest.approx(3, abs=1.5)
     (row,) = [row for row in line.metrics.rows("app-flows") if row["bytes"] == ended.tx_bytes]
     assert (row["node_id"], row["dst_node_id"], row["finish_us"]) == (1, 3, ended.finish_us)
+    changes = [each for each in line.metrics.rows("route-changes") if each["flow_id"] == row["flow_id"]]
+    assert [(each["from_route_id"], each["route_id"]) for each in changes] == [(None, route), (route, None)]
+    times = [each["time_ms"] for each in changes]
+    assert flow.start_us / 1000 < times[0] < times[1]
 
 
 def test_exports_hold_the_same_rows(line: Lab, tmp_path: Path) -> None:
@@ -122,8 +138,26 @@ def test_top_prints_a_table_for_each_update_where_there_is_no_terminal(line: Lab
     with pytest.raises(UsageError, match="has no column"):
         screen.sort_by("colour")
     for key in "nlfgs":
-        assert screen.press(key)
+        screen.press(key)
         screen.press("o")
-        screen.rows()
-    assert not screen.press("q")
+        screen.render(24)
     assert json.loads(json.dumps(as_json(line.metrics.snapshot())))["interval_ms"] == 500
+
+
+def test_the_status_is_printed_again_and_again_where_there_is_no_terminal(line: Lab, capsys: Any) -> None:
+    from orchestrator.cli.status import _print_updates, _Screen
+
+    _print_updates(line, 0.1, 2, Output.table)
+    out = capsys.readouterr().out
+    assert out.count("links: 2 of 2 up") == 2
+    _print_updates(line, 0.1, 2, Output.json)
+    first, second = (json.loads(text) for text in capsys.readouterr().out.splitlines())
+    assert (first["state"], len(first["nodes"])) == ("ready", 3)
+    assert first["time_ms"] < second["time_ms"]
+    screen = _Screen(line)
+    screen.update()
+    shown = Console(width=100, record=True, file=StringIO())
+    shown.print(screen.render(8))
+    text = shown.export_text()
+    assert "3 of 3 nodes ready" in text and "links: 2 of 2 up" in text
+    assert text.count(" ready  ") < 3, "not all nodes fit"

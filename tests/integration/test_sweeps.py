@@ -37,7 +37,7 @@ def test_a_sweep_that_is_killed_is_resumed_and_a_run_of_it_is_replayed_from_an_a
     for file in scenario.iterdir():
         file.unlink()
 
-    resumed = nm("run", "scenario", "--resume", folder, "-o", "json")
+    resumed = nm("run", "scenario", "--resume", folder, "--report", "-o", "json")
     assert resumed.code == 0, resumed.err
     after = runs_of(folder)
     assert len(after) == 8 and before.items() <= after.items()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.live import keys_in
 from orchestrator.cli.top_views import COLUMNS, VIEWS, rate, rows_of, sorted_rows
 from orchestrator.lab.metrics import MetricsSnapshot
 from orchestrator.protocol import messages as m
@@ -54,3 +55,9 @@ def test_every_view_has_a_cell_for_each_column() -> None:
 )
 def test_rates_are_short(bps: float, text: str) -> None:
     assert rate(bps) == text
+
+
+def test_keys_that_are_pressed_together_all_count_and_those_of_arrows_do_not() -> None:
+    assert keys_in("lo") == ["l", "o"]
+    assert keys_in("\x1b") == ["\x1b"]
+    assert keys_in("\x1b[A") == []

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from orchestrator.impairment import LinkSpec
+from orchestrator.protocol import messages as m
 from orchestrator.store import (
     Changed,
     EventRow,
@@ -30,11 +31,12 @@ from orchestrator.store import (
 )
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.lab import read_groups, read_links
-from orchestrator.store.metrics import metric_line
+from orchestrator.store.metrics import AppFlow, app_flow_line, metric_line
 from orchestrator.store.migrate import migrate, migrations
 
 pytestmark = pytest.mark.integration
 
+TOTALS = (0,) * m.TOTALS
 RUN = RunRow(
     run="r1",
     scenario="hello",
@@ -183,10 +185,12 @@ async def test_a_change_made_by_sql_is_heard_and_our_own_is_not(database: str, s
 
 async def test_measurements_go_in_by_the_thousand(database: str, store: Store) -> None:
     began = time.monotonic()
-    totals, nothing = [0] * 8, ((), (), (), ())
     store.metrics.reports(
         metric_line(
-            1_700_000_000_000 + n, 1, totals, [(2, n, 2**63 - 1, 0, 0, 0, 0)], {"2": {"loss": n}}, *nothing
+            1_700_000_000_000 + n,
+            1,
+            (7, *TOTALS),
+            m.Metrics(n, TOTALS, (2, n, 2**63 - 1, 0, 0, 0, 0), (m.DropCounter(2, {"loss": n}),)),
         )
         for n in range(10_000)
     )
@@ -208,7 +212,7 @@ async def test_measurements_go_in_by_the_thousand(database: str, store: Store) -
 async def test_measurements_are_bounded_while_postgres_is_away(
     database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = metric_line(1_700_000_000_000, 1, [0] * 8, (), {}, (), (), (), ())
+    line = metric_line(1_700_000_000_000, 1, (7, *TOTALS), m.Metrics(0, TOTALS))
     monkeypatch.setattr(writer, "KEEP_ROW_BYTES", 100 * len(line))
     store.metrics.reports([line] * 250)  # before the writer has a turn
     assert store.metrics.lost_rows == 150
@@ -216,6 +220,35 @@ async def test_measurements_are_bounded_while_postgres_is_away(
     async with await psycopg.AsyncConnection.connect(database) as connection:
         cursor = await connection.execute("SELECT count(*) FROM node_metrics")
         assert await cursor.fetchone() == (100,)
+
+
+async def test_flows_that_were_given_up_do_not_let_reports_be_written_twice(
+    database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of one table are given up while those of both are being written."""
+    report = metric_line(1_700_000_000_000, 1, (7, *TOTALS), m.Metrics(0, TOTALS))
+    counts = (1, 60, 0, 0, 0, 0)
+    begun = [AppFlow(bytes([n] * 16), "udp a > b", 1, 5, 2, 1_000 + n, 0, *counts) for n in range(200)]
+    lines = [app_flow_line(flow, 5) for flow in begun]
+    monkeypatch.setattr(writer, "KEEP_ROW_BYTES", 50 * len(report) + 60 * len(lines[-1]))
+    copy = writer.Writer._copy
+
+    async def slow(self: writer.Writer, *given: Any) -> None:
+        monkeypatch.setattr(writer.Writer, "_copy", copy)
+        store.metrics.app_flows(lines[50:])
+        await copy(self, *given)
+
+    monkeypatch.setattr(writer.Writer, "_copy", slow)
+    store.metrics.reports([report] * 50)
+    store.metrics.app_flows(lines[:50])
+    assert await store.flushed()
+    assert await store.flushed(), "what came meanwhile"
+    assert store.metrics.lost_rows == 200 - 60
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM node_metrics")
+        assert await cursor.fetchone() == (50,)
+        cursor = await connection.execute("SELECT name, max(start_us) FROM app_flows GROUP BY name")
+        assert await cursor.fetchone() == ("udp a > b", 1_199)
 
 
 async def test_a_write_that_postgres_refuses_does_not_hold_up_the_others(store: Store) -> None:

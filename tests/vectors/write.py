@@ -22,6 +22,11 @@ from orchestrator.protocol.schema import encode_body
 HERE = Path(__file__).parent
 FLOW = bytes(range(16))
 KEY = bytes(range(32))
+APP_FLOWS = m.AppFlowColumns(
+    FLOW,
+    ("tcp 10.0.0.1:40000 > 10.0.0.3:80",),
+    (3, 1_699_999_999_000_001, 0, 10, 15_000, 5, 260, 812, 65_537),
+)
 SPEC = LinkSpec(rate_bps=100_000_000, delay_us=20_000, loss=0.01, limit_bytes=65_536, limit_packets=100)
 
 VARYING = LinkSpec(
@@ -86,36 +91,19 @@ TO_CONTROLLER: list[Message] = [
     m.LinkState(2, False, "reset by peer"),
     m.LinkState(2, True, "connected over shared memory", "shared"),
     m.NodeTopologyReady(),
-    m.Metrics(1_700_000_000_000),
+    m.Metrics(1_700_000_000_000, (1_500, 100, 2**40, 90, 2**33, 1, 2)),
     m.Metrics(
         1_700_000_000_000,
-        7,
-        1_500,
-        100,
-        2**40,
-        90,
-        2**33,
-        1,
-        2,
-        m.LinkColumns((2, 3), (10, 0), (15_000, 0), (2**40, 1), (2**62, 60), (4, 0), (6_000, 0)),
+        (1_500, 100, 2**40, 90, 2**33, 1, 2),
+        (2, 10, 15_000, 2**40, 2**62, 4, 6_000, 3, 0, 0, 1, 60, 0, 0),
         (m.DropCounter(0, {"no_route": 1}), m.DropCounter(2, {"loss": 3, "queue_full": 1})),
-        m.FlowColumns((FLOW,), (10,), (15_000,)),
-        m.AppFlowColumns(
-            (FLOW,),
-            ("tcp 10.0.0.1:40000 > 10.0.0.3:80",),
-            (3,),
-            (1_699_999_999_000_001,),
-            (0,),
-            (10,),
-            (15_000,),
-            (5,),
-            (260,),
-            (812,),
-        ),
-        m.GroupColumns((1,), (20,), (30_000,), (10,), (15_000,)),
+        FLOW,
+        (10, 15_000),
+        APP_FLOWS,
+        (1, 20, 30_000, 10, 15_000),
         (m.SessionCounter(4, "sender", 1, "active", 2**30, 2**20, 2**21, 4_096, 3, 812),),
     ),
-    m.AppFlowStart((m.AppFlow(FLOW, 1, 3, 1_700_000_000_000),)),
+    m.AppFlowStart(1_700_000_000_000, APP_FLOWS),
     m.UserFlowStart((m.UserFlow(4, FLOW, 1_700_000_000_000),)),
     m.RouteAssigned((m.RouteAssignment(FLOW, 65_537, 1_700_000_000_001),)),
     m.UserFlowProgress(1_700_000_001_000, (m.FlowProgress(4, 2**40), m.FlowProgress(5, 0))),

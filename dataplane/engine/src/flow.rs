@@ -17,6 +17,10 @@ const WAYS: usize = 4;
 /// Flows that ended and were not collected yet.
 const MOST_ENDED: usize = 1_024;
 
+/// Flows that are told when they begin, between two collections; more are told by the next one. A message about each
+/// costs a controller some 50 µs, and a thousand nodes may begin flows.
+const MOST_BEGUN: usize = 16;
+
 /// After this time without a packet an entry may be replaced when the table has its full size.
 const UNUSED_NS: u64 = 1_000_000_000;
 /// How long the entry of a closed TCP flow is kept for packets that are sent again.
@@ -145,6 +149,7 @@ impl Entry {
             last: self.last,
             answered_ns: self.answered,
             ended,
+            route: 0,
         }
     }
 
@@ -174,6 +179,9 @@ pub(crate) struct Flows {
     /// Empty until the first packet, then sets of [`WAYS`].
     slots: Vec<Option<Entry>>,
     ended: Vec<FlowMetrics>,
+    /// Flows that began at this node and were not taken yet, and how many were told since the last collection.
+    begun: Vec<FlowMetrics>,
+    told: usize,
     /// Flows of which a part is not recorded: an entry that was replaced, or an end that was not collected in time.
     pub forgotten: u64,
     /// Packets of flows for which there was no entry.
@@ -198,7 +206,9 @@ impl Flows {
             let old = *entry;
             *entry = begun(now, way, key);
             entry.count(now, way, packet, flags);
+            let new = *entry;
             self.end(&old);
+            self.tell(&new);
             return;
         }
         let Some(slot) = self.free_slot(now, key) else {
@@ -211,10 +221,30 @@ impl Flows {
             self.forgotten += u64::from(!old.closed);
             self.end(&old);
         }
+        self.tell(&entry);
+    }
+
+    /// Notes a flow that began at this node.
+    fn tell(&mut self, entry: &Entry) {
+        if entry.started_here && self.told < MOST_BEGUN {
+            self.told += 1;
+            self.begun.push(entry.metrics(false));
+        }
+    }
+
+    /// Whether flows began that were not taken yet.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    /// The flows that began at this node since the last call.
+    pub(crate) fn take_begun(&mut self) -> Vec<FlowMetrics> {
+        std::mem::take(&mut self.begun)
     }
 
     /// The flows that changed or ended since the last call.
     pub(crate) fn collect(&mut self, now: Instant) -> Vec<FlowMetrics> {
+        self.told = 0;
         let mut found = std::mem::take(&mut self.ended);
         for slot in &mut self.slots {
             let Some(entry) = slot else { continue };

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::{GroupId, Instant, NodeId, SessionReport, Traffic};
+use crate::{FiveTuple, GroupId, Instant, NodeId, RouteId, SessionReport, Traffic};
 
 /// Counters of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,22 @@ pub struct FlowMetrics {
     pub answered_ns: Option<u64>,
     /// Whether it has ended: by FIN or RST, or because it sent nothing for long.
     pub ended: bool,
+    /// The explicit route that its packets take from here, 0 for none; 0 where it did not start here.
+    pub route: RouteId,
+}
+
+impl FlowMetrics {
+    /// The packets that leave here.
+    #[must_use]
+    pub fn outgoing(&self) -> FiveTuple {
+        FiveTuple {
+            src: self.local,
+            dst: self.remote,
+            protocol: self.protocol,
+            src_port: self.local_port,
+            dst_port: self.remote_port,
+        }
+    }
 }
 
 /// Counters of one group at this node. Sessions of the group are included.

@@ -36,7 +36,8 @@ pub use flows::{
 pub use link::{ClassKey, Distribution, LinkSpec, Queue, Scheduler};
 pub use max_flows::{MaxFlow, MaxFlows};
 pub use metrics::{
-    AppFlowColumns, DropCounter, FlowColumns, GroupColumns, LinkColumns, Metrics, SessionCounter,
+    AppFlowColumns, DropCounter, Metrics, SessionCounter, APP_FLOW_NUMBERS, GROUP_NUMBERS,
+    LINK_NUMBERS,
 };
 pub use rmpv::Value;
 pub use samples::{FlowSample, LinkSample, NodeSample};

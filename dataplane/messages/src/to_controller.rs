@@ -10,7 +10,7 @@ use crate::codec::messages;
 use crate::connection::{Ack, Error, Goodbye, Hello};
 use crate::flows::{FlowFinished, UserFlowProgress, UserFlowStart};
 use crate::max_flows::MaxFlows;
-use crate::metrics::Metrics;
+use crate::metrics::{AppFlowColumns, Metrics};
 use crate::samples::NodeSample;
 
 messages! {
@@ -96,24 +96,13 @@ pub struct LinkState {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeTopologyReady {}
 
-/// A flow of an application, recognised at its first payload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AppFlow {
-    /// Identifier of the flow, 16 bytes.
-    pub flow_id: ByteBuf,
-    /// Its source node.
-    pub src_node_id: u32,
-    /// Its destination node.
-    pub dst_node_id: u32,
-    /// Time in milliseconds since 1970 (Unix time).
-    pub start_ms: u64,
-}
-
-/// Flows of applications began.
+/// Flows of programs began at this node. The next [`Metrics`] has them as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppFlowStart {
+    /// Time in milliseconds since 1970 (Unix time).
+    pub time_ms: u64,
     /// The flows.
-    pub appflows: Vec<AppFlow>,
+    pub flows: AppFlowColumns,
 }
 
 /// The route that a flow uses, of several.

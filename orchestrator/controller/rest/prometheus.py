@@ -68,18 +68,32 @@ def _families(nodes: Sequence[tuple[int, m.NodeMetrics]], state: m.MetricsState)
                 for group in each.groups
             ],
         )
+    running = [
+        (node, session) for node, each in nodes for session in each.sessions if session.state == "active"
+    ]
+    for field, kind, text in _SESSION:
+        yield (
+            f"nm_session_{field}{'_total' if kind == 'counter' else ''}",
+            kind,
+            text,
+            [
+                ({"node": node, "session": each.session, "role": each.role}, getattr(each, field))
+                for node, each in running
+            ],
+        )
     yield (
         "nm_session_rtt_seconds",
         "gauge",
         "Smoothed round trip of a lossless session that runs, to its farthest receiver.",
         [
-            ({"node": node, "session": session.session}, session.rtt_us / 1e6)
-            for node, each in nodes
-            for session in each.sessions
-            if session.rtt_us and session.state == "active"
+            ({"node": node, "session": each.session}, each.rtt_us / 1e6)
+            for node, each in running
+            if each.rtt_us
         ],
     )
-    cpu = {each.process: each.cpu_ms / 1000 for _, each in nodes}
+    cpu: dict[int, float] = {}  # of a process the newest, which is that of its node that reported last
+    for _, each in nodes:
+        cpu[each.process] = max(cpu.get(each.process, 0.0), each.cpu_ms / 1000)
     yield (
         "nm_process_cpu_seconds_total",
         "counter",
@@ -109,6 +123,12 @@ _NODE = (
     ("bytes_in", "Their bytes with headers."),
     ("flows_forgotten", "Flows of which a part is not recorded."),
     ("packets_unrecorded", "Packets of flows that are not recorded."),
+)
+_SESSION = (
+    ("total_bytes", "gauge", "Payload of a lossless session that runs."),
+    ("done_bytes", "gauge", "Payload that its slowest receiver has."),
+    ("sent_bytes", "counter", "Bytes that the node sent for it."),
+    ("repair_bytes", "counter", "Payload that was sent again."),
 )
 _GROUP = (
     ("tx_packets", "MTU segments of a group sent to neighbours, each copy counted."),

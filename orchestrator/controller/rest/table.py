@@ -354,7 +354,8 @@ ROUTES: tuple[Route, ...] = (
         verb="GET",
         path="/metrics/{table}",
         message=m.GetMetricRows,
-        summary="Counters that Postgres has: `links`, `flows`, `nodes`, `groups`, `sessions`, `app-flows`.",
+        summary="Rows that Postgres has: `links`, `flows`, `nodes`, `groups`, `sessions`, `app-flows`,"
+        " `route-changes`.",
         cli="nm metrics export FILE --table TABLE",
         sdk="Lab.metrics.rows(TABLE)",
         query=("after", "since_ms", "limit"),

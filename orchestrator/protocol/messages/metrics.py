@@ -1,7 +1,8 @@
 """Counters of nodes: what a node sends each second, and what an operator reads.
 
-A controller takes a thousand `Metrics` a second, so they hold columns: the decoder checks a column at once,
-not number by number. What operators read (`NodeMetrics`) has rates and names.
+A controller takes a thousand `Metrics` a second, so they hold lists of numbers: the decoder checks a list at
+once, not number by number, and a list is written to Postgres as it is. What operators read (`NodeMetrics`)
+has rates and names.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from orchestrator.protocol.messages.base import Message, Role, sent_by
 from orchestrator.protocol.schema import U32, U64, Counters, Json
 
 __all__ = [
+    "APP_FLOW_NUMBERS",
+    "FLOW_NUMBERS",
+    "GROUP_NUMBERS",
+    "LINK_NUMBERS",
+    "TOTALS",
     "AppFlowColumns",
     "AppFlowMetrics",
+    "AppFlowStart",
     "DropCounter",
-    "FlowColumns",
     "GetMetricRows",
     "GetMetrics",
-    "GroupColumns",
     "GroupMetrics",
-    "LinkColumns",
     "LinkMetrics",
     "MetricRows",
     "Metrics",
@@ -30,17 +34,27 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkColumns:
-    """Counters of links since the node started, and their queues at this moment; packets are MTU segments."""
+TOTALS = 7
+"""Numbers in `Metrics.totals`: CPU time of the node's process in milliseconds, MTU segments from its programs
+and their bytes with headers, MTU segments to its programs and their bytes, flows of which a part is not
+recorded because there were too many, packets of flows that are not recorded at all."""
 
-    remote_node_id: Counters
-    tx_packets: Counters
-    tx_bytes: Counters
-    rx_packets: Counters
-    rx_bytes: Counters
-    queued_packets: Counters
-    queued_bytes: Counters
+LINK_NUMBERS = 7
+"""Numbers of a link in `Metrics.links`: the neighbour, packets and bytes sent, packets and bytes received,
+packets and bytes in the queue. Packets are MTU segments."""
+
+FLOW_NUMBERS = 2
+"""Numbers of a direction of a flow in `Metrics.flows`: packets and bytes since the flow began."""
+
+APP_FLOW_NUMBERS = 9
+"""Numbers of a flow in `AppFlowColumns`: the node to which it goes (0 for none), its first packet and, when
+it has ended, its last one (in microseconds since 1970, else 0), MTU segments sent, their bytes with headers,
+MTU segments that came back, their bytes, microseconds from the first packet to the first one back (0 for none
+yet), the explicit route that its packets take (0 for none)."""
+
+GROUP_NUMBERS = 5
+"""Numbers of a group in `Metrics.groups`: the group, packets and bytes sent, packets and bytes received; each
+copy that is sent to a neighbour counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,52 +69,18 @@ class DropCounter:
 
 
 @dataclass(frozen=True, slots=True)
-class FlowColumns:
-    """Counters of the directions of flows that enter or leave the network here, since the flows began."""
-
-    flow_id: tuple[bytes, ...]
-    packets: Counters
-    size_bytes: Counters
-
-
-@dataclass(frozen=True, slots=True)
 class AppFlowColumns:
     """Flows of programs that began at this node.
 
     Attributes:
-        flow_id: 16 bytes each.
-        name: Protocol, addresses and ports, such as `tcp 10.0.0.1:40000 > 10.0.0.2:80`.
-        dst_node_id: The nodes to which they go, 0 for none.
-        start_us: Their first packets, in microseconds since 1970.
-        finish_us: Their last packets; 0 for flows that have not ended.
-        tx_packets: MTU segments sent.
-        tx_bytes: Their bytes with headers.
-        rx_packets: MTU segments that came back.
-        rx_bytes: Their bytes with headers.
-        answered_us: Microseconds from the first packet to the first one back; 0 for none yet.
+        flow_ids: 16 bytes each, one after the other.
+        names: Protocol, addresses and ports, such as `tcp 10.0.0.1:40000 > 10.0.0.2:80`.
+        numbers: `APP_FLOW_NUMBERS` of each.
     """
 
-    flow_id: tuple[bytes, ...]
-    name: tuple[str, ...]
-    dst_node_id: Counters
-    start_us: Counters
-    finish_us: Counters
-    tx_packets: Counters
-    tx_bytes: Counters
-    rx_packets: Counters
-    rx_bytes: Counters
-    answered_us: Counters
-
-
-@dataclass(frozen=True, slots=True)
-class GroupColumns:
-    """Counters of groups at this node; each copy that is sent to a neighbour counts."""
-
-    group_id: Counters
-    tx_packets: Counters
-    tx_bytes: Counters
-    rx_packets: Counters
-    rx_bytes: Counters
+    flow_ids: bytes
+    names: tuple[str, ...]
+    numbers: Counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,41 +115,38 @@ class SessionCounter:
 @sent_by(Role.NODE)
 @dataclass(frozen=True, slots=True)
 class Metrics(Message):
-    """The counters of a node that changed since its last message, read at one moment.
+    """The counters of a node that changed since its last message; those of another process began again.
 
     Attributes:
-        time_ms: When, in milliseconds since 1970.
-        process: The process, as in `Hello`; the counters of another one began again.
-        cpu_ms: CPU time of the process in milliseconds.
-        packets_out: MTU segments from the node's programs.
-        bytes_out: Their bytes with headers.
-        packets_in: MTU segments to the node's programs.
-        bytes_in: Their bytes with headers.
-        flows_forgotten: Flows of which a part is not recorded, because there were too many.
-        packets_unrecorded: Packets of flows that are not recorded at all.
-        links: Links.
+        time_ms: When they were read, in milliseconds since 1970.
+        totals: `TOTALS` numbers.
+        links: `LINK_NUMBERS` of each link.
         drops: Links and causes.
-        flows: Directions of flows.
+        flow_ids: Directions of flows that enter or leave the network here, 16 bytes each.
+        flows: `FLOW_NUMBERS` of each of them.
         app_flows: Flows of programs.
-        groups: Groups.
+        groups: `GROUP_NUMBERS` of each group.
         sessions: Sessions.
     """
 
     time_ms: U64
-    process: U64 = 0
-    cpu_ms: U64 = 0
-    packets_out: U64 = 0
-    bytes_out: U64 = 0
-    packets_in: U64 = 0
-    bytes_in: U64 = 0
-    flows_forgotten: U64 = 0
-    packets_unrecorded: U64 = 0
-    links: LinkColumns | None = None
+    totals: Counters
+    links: Counters | None = None
     drops: tuple[DropCounter, ...] | None = None
-    flows: FlowColumns | None = None
+    flow_ids: bytes | None = None
+    flows: Counters | None = None
     app_flows: AppFlowColumns | None = None
-    groups: GroupColumns | None = None
+    groups: Counters | None = None
     sessions: tuple[SessionCounter, ...] | None = None
+
+
+@sent_by(Role.NODE)
+@dataclass(frozen=True, slots=True)
+class AppFlowStart(Message):
+    """Flows of programs began at a node; the next `Metrics` has them as well."""
+
+    time_ms: U64
+    flows: AppFlowColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +184,10 @@ class LinkMetrics:
 
 @dataclass(frozen=True, slots=True)
 class AppFlowMetrics:
-    """A flow of programs, as in `AppFlowColumns`, with its rates now; `finish_us` is None while it runs."""
+    """A flow of programs, as in `AppFlowColumns`, with its rates now.
+
+    `finish_us` is None while it runs, `route_id` where its packets take no explicit route.
+    """
 
     flow_id: str
     name: str
@@ -221,11 +201,12 @@ class AppFlowMetrics:
     rx_bps: float
     finish_us: U64 | None = None
     answered_us: U64 | None = None
+    route_id: U64 | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GroupMetrics:
-    """A group at a node, as in `GroupColumns`, with its rates now."""
+    """A group at a node, with its rates now; each copy that is sent counts."""
 
     group_id: U32
     tx_packets: U64
@@ -252,8 +233,8 @@ class NodeMetrics(Message):
         out_bps: Bits from its programs per second.
         in_bps: Bits to its programs per second.
         drops: MTU segments that were dropped before a link was chosen or after they were received, by cause.
-        flows_forgotten: As in `Metrics`.
-        packets_unrecorded: As in `Metrics`.
+        flows_forgotten: Flows of which a part is not recorded, because there were too many.
+        packets_unrecorded: Packets of flows that are not recorded at all.
         links: Links that carried something.
         app_flows: Flows of programs that began here: those that run, and the last that ended.
         groups: Groups that carried something.
@@ -314,7 +295,7 @@ class GetMetricRows(Message):
     """Send rows of a table of metrics as `MetricRows`, oldest first.
 
     Attributes:
-        table: `links`, `flows`, `nodes`, `groups`, `sessions` or `app-flows`.
+        table: `links`, `flows`, `nodes`, `groups`, `sessions`, `app-flows` or `route-changes`.
         after: Only what follows this place, which the last answer named; 0 from the first.
         since_ms: Only rows from this time on, in milliseconds since 1970.
         limit: Reports to read at most, each of which is one or more rows.

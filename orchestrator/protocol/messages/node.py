@@ -12,8 +12,6 @@ from orchestrator.protocol.messages.base import Message, Role, sent_by
 from orchestrator.protocol.schema import U16, U32, U64, Json, Name
 
 __all__ = [
-    "AppFlow",
-    "AppFlowStart",
     "ComputeGroupRoutes",
     "CreateGroup",
     "FinishedFlow",
@@ -103,24 +101,6 @@ class LinkState(Message):
 @dataclass(frozen=True, slots=True)
 class NodeTopologyReady(Message):
     """The node has installed its routes and all of its links are up."""
-
-
-@dataclass(frozen=True, slots=True)
-class AppFlow:
-    """A flow of an application, recognised at its first payload; `flow_id` is 16 bytes."""
-
-    flow_id: bytes
-    src_node_id: U32
-    dst_node_id: U32
-    start_ms: U64
-
-
-@sent_by(Role.NODE)
-@dataclass(frozen=True, slots=True)
-class AppFlowStart(Message):
-    """Flows of applications began."""
-
-    appflows: tuple[AppFlow, ...]
 
 
 @dataclass(frozen=True, slots=True)

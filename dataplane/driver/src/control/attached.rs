@@ -61,6 +61,11 @@ impl Attached {
         self.reports = (interval_ms > 0).then_some((every, now + every));
     }
 
+    /// Whether the controller wants reports.
+    pub fn reports_metrics(&self) -> bool {
+        self.reports.is_some()
+    }
+
     /// Whether the counters are due; if so, marks them as requested.
     pub fn measurement_due(&mut self, now: Instant) -> bool {
         let Some((every, next)) = &mut self.reports else {

@@ -7,8 +7,10 @@ use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::{NodeId, NodeMetrics, NodeStats, RoutedFlows};
-use nm_messages::{LinkMeasurements, Metrics, NodeSample, ProbeResult, ToController, Value};
+use nm_engine::{FlowMetrics, NodeId, NodeMetrics, NodeStats, RoutedFlows};
+use nm_messages::{
+    AppFlowStart, LinkMeasurements, Metrics, NodeSample, ProbeResult, ToController, Value,
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::member::{Effect, Identity};
@@ -32,6 +34,10 @@ pub trait Executor: Send + Sync {
     fn collect(&self, done: Box<dyn FnOnce(Option<NodeMetrics>) + Send>);
     /// The report for these counters; `None` when nothing changed since the last report.
     fn report(&self, found: NodeMetrics) -> Option<Metrics>;
+    /// Keeps flows that were collected and cannot be reported now for the next report.
+    fn keep_flows(&self, flows: Vec<FlowMetrics>);
+    /// The message about flows that began; `None` when none of them is a program's.
+    fn flows_began(&self, flows: &[FlowMetrics]) -> Option<AppFlowStart>;
     /// The measurements in these counters.
     fn measurements(&self, stats: &NodeStats) -> LinkMeasurements;
 
@@ -111,6 +117,11 @@ pub(crate) enum Input {
         remote: NodeId,
         ticket: u64,
         found: Result<SocketAddr, String>,
+    },
+    /// Flows began at a node.
+    FlowsBegan {
+        node: NodeId,
+        flows: Vec<FlowMetrics>,
     },
     /// A node's counters have arrived, which the connection asked for.
     Collected {
@@ -255,6 +266,13 @@ impl LinkReport {
         };
         // A refused report is not repeated: the node remembers the result, and `AddFlows` asks for it again.
         self.0.request(message, limit, Box::new(|_| {}));
+    }
+
+    /// Reports flows that began, if the controller wants metrics and there is a connection: the next report of the
+    /// counters has them as well. Never blocks.
+    pub fn flows_began(&self, flows: Vec<FlowMetrics>) {
+        let ControlHandle { node, input, .. } = &self.0;
+        let _ = input.send(Input::FlowsBegan { node: *node, flows });
     }
 
     /// Reports the result of a probe, until it is acknowledged. Never blocks.

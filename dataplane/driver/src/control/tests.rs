@@ -12,9 +12,9 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nm_engine::{NodeMetrics, NodeStats, RoutedFlows};
+use nm_engine::{FlowMetrics, NodeMetrics, NodeStats, RoutedFlows};
 use nm_messages::{
-    decode_frames, encode, Ack, AddNode, CreateGroup, Error, Frame, InstallRoutes,
+    decode_frames, encode, Ack, AddNode, AppFlowStart, CreateGroup, Error, Frame, InstallRoutes,
     LinkMeasurements, LinkSpec, ListFlowRoutes, Metrics, NodeSample, NodeSettings, NodeSpec,
     RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
 };
@@ -219,6 +219,10 @@ impl Executor for Recorder {
         done(None);
     }
     fn report(&self, _found: NodeMetrics) -> Option<Metrics> {
+        None
+    }
+    fn keep_flows(&self, _flows: Vec<FlowMetrics>) {}
+    fn flows_began(&self, _flows: &[FlowMetrics]) -> Option<AppFlowStart> {
         None
     }
     fn measurements(&self, _stats: &NodeStats) -> LinkMeasurements {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nm_engine::{
-    AddressPlan, Command, CommandError, CommandOutput, FlowStats, LinkStats, NodeId, NodeMetrics,
-    NodeStats, PairRoute, Pin, ProbeOrder, RoutedFlows, Traffic,
+    AddressPlan, Command, CommandError, CommandOutput, FlowMetrics, FlowStats, LinkStats, NodeId,
+    NodeMetrics, NodeStats, PairRoute, Pin, ProbeOrder, RoutedFlows, Traffic,
 };
 use nm_messages::{
-    AddNode, FlowSample, LinkMeasurement, LinkMeasurements, LinkSample, Metrics, NodeSample,
+    AddNode, AppFlowStart, FlowSample, LinkMeasurement, LinkMeasurements, LinkSample, Metrics,
+    NodeSample,
 };
 
 use super::agent_request;
@@ -111,11 +112,15 @@ impl Executor for NodeExecutor {
 
     fn report(&self, found: NodeMetrics) -> Option<Metrics> {
         let cpu_ms = nm_kernel::thread::process_cpu_time_ns() / 1_000_000;
-        let clocks = Clocks {
-            monotonic_ns: nm_kernel::thread::monotonic_ns(),
-            unix_us: unix_micros(),
-        };
-        lock(&self.reporter).report(&found, self.process, cpu_ms, clocks)
+        lock(&self.reporter).report(found, cpu_ms, clocks())
+    }
+
+    fn keep_flows(&self, flows: Vec<FlowMetrics>) {
+        lock(&self.reporter).keep(flows);
+    }
+
+    fn flows_began(&self, flows: &[FlowMetrics]) -> Option<AppFlowStart> {
+        lock(&self.reporter).begun(flows, clocks())
     }
 
     fn measurements(&self, stats: &NodeStats) -> LinkMeasurements {
@@ -161,6 +166,10 @@ impl Executor for NodeExecutor {
     }
 
     fn connected(&self, up: bool, reason: &str) {
+        if up {
+            // It may be another controller, which knows nothing.
+            lock(&self.reporter).begin_again();
+        }
         self.state.change(|facts| {
             if std::mem::replace(&mut facts.connected, up) != up {
                 let reason = reason.to_owned();
@@ -365,6 +374,13 @@ fn flow_id(flow: &FlowStats) -> [u8; 16] {
 /// What a shard calls with its answer, so that `done` gets a text.
 fn answer_to(done: Done) -> impl FnOnce(Result<(), PortError>) + Send {
     |answer| done(answer.map_err(error_text))
+}
+
+fn clocks() -> Clocks {
+    Clocks {
+        monotonic_ns: nm_kernel::thread::monotonic_ns(),
+        unix_us: unix_micros(),
+    }
 }
 
 fn unix_micros() -> u64 {

@@ -1,21 +1,26 @@
 //! Make the message about a node's counters: only what changed since the last one.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
 use nm_engine::{
-    DropCause, DropCounters, FlowMetrics, GroupMetrics, LinkMetrics, NodeId, NodeMetrics, Role,
-    SessionReport,
+    DropCause, DropCounters, FiveTuple, FlowMetrics, GroupMetrics, Instant, LinkMetrics, NodeId,
+    NodeMetrics, Role, SessionReport,
 };
 use nm_messages::{
-    AppFlowColumns, DropCounter, FlowColumns, GroupColumns, LinkColumns, Metrics, SessionCounter,
+    AppFlowColumns, AppFlowStart, DropCounter, Metrics, SessionCounter, APP_FLOW_NUMBERS,
+    GROUP_NUMBERS, LINK_NUMBERS,
 };
 
 use super::flow_key::{flow_key, flow_name};
 
-/// Flows in one message; of more, those with the most bytes are sent, and those that ended.
+/// Flows in one message; of more, those that ended and then those with the most bytes are sent, the others later.
 const MOST_FLOWS: usize = 256;
 
-/// The clocks at one moment.
+/// Flows that wait for a later message: 600 kB. Of more, those that ended are kept.
+const MOST_WAITING: usize = 4_096;
+
+/// Both clocks, read together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clocks {
     /// Of the engine, in nanoseconds.
@@ -25,14 +30,14 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
-    /// A moment of the engine in microseconds since 1970.
-    fn unix_us(self, at: nm_engine::Instant) -> u64 {
+    /// A time of the engine in microseconds since 1970.
+    fn unix_us(self, at: Instant) -> u64 {
         let (at, origin) = (at.nanos() / 1_000, self.monotonic_ns / 1_000);
         (self.unix_us + at).saturating_sub(origin)
     }
 }
 
-/// What was reported last.
+/// What was reported last, and the flows that are to be reported.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     links: HashMap<NodeId, LinkMetrics>,
@@ -40,6 +45,10 @@ pub(super) struct Reporter {
     totals: [u64; 6],
     groups: Vec<GroupMetrics>,
     sessions: HashMap<u64, SessionCounter>,
+    /// Flows of earlier collections that are still to be reported.
+    waiting: Vec<FlowMetrics>,
+    /// Flows that ended and were given up, because too many waited.
+    given_up: u64,
     /// The clocks at the first report: with others the same flow would begin a microsecond earlier or later.
     clocks: Option<Clocks>,
 }
@@ -48,53 +57,104 @@ impl Reporter {
     /// The message about these counters; `None` when nothing changed.
     pub fn report(
         &mut self,
-        found: &NodeMetrics,
-        process: u64,
+        mut found: NodeMetrics,
         cpu_ms: u64,
         clocks: Clocks,
     ) -> Option<Metrics> {
+        self.keep(std::mem::take(&mut found.flows));
+        let flows = self.next_flows();
         let totals = [
             found.tun_rx.packets,
             found.tun_rx.bytes,
             found.tun_tx.packets + found.delivered.packets,
             found.tun_tx.bytes + found.delivered.bytes,
-            found.flows_forgotten,
+            found.flows_forgotten + self.given_up,
             found.packets_unrecorded,
         ];
         let mut drops = Vec::new();
-        let links = self.links(found, &mut drops);
-        self.own_drops(found, &mut drops);
-        let groups = self.groups(found);
-        let sessions = self.sessions(found);
-        let (flows, app_flows) = flow_columns(&found.flows, *self.clocks.get_or_insert(clocks));
-        let same = links.is_none() && drops.is_empty() && flows.is_none() && groups.is_none();
-        if same && sessions.is_empty() && std::mem::replace(&mut self.totals, totals) == totals {
+        let links = self.links(&found, &mut drops);
+        self.own_drops(&found, &mut drops);
+        let groups = self.groups(&found);
+        let sessions = self.sessions(&found);
+        let same = links.is_empty() && drops.is_empty() && flows.is_empty() && groups.is_empty();
+        if same && sessions.is_empty() && self.totals == totals {
             return None;
         }
         self.totals = totals;
-        let [packets_out, bytes_out, packets_in, bytes_in, flows_forgotten, packets_unrecorded] =
-            totals;
+        let (flow_ids, directions) = directions(&flows);
+        let app_flows = app_flows(&flows, self.origin(clocks));
         Some(Metrics {
             time_ms: clocks.unix_us / 1_000,
-            process,
-            cpu_ms,
-            packets_out,
-            bytes_out,
-            packets_in,
-            bytes_in,
-            flows_forgotten,
-            packets_unrecorded,
-            links: links.map(Box::new),
+            totals: std::iter::once(cpu_ms).chain(totals).collect(),
+            links,
             drops: (!drops.is_empty()).then_some(drops),
-            flows: flows.map(Box::new),
+            flow_ids: flow_ids.into(),
+            flows: directions,
             app_flows: app_flows.map(Box::new),
-            groups: groups.map(Box::new),
+            groups,
             sessions: (!sessions.is_empty()).then_some(sessions),
         })
     }
 
-    fn links(&mut self, found: &NodeMetrics, drops: &mut Vec<DropCounter>) -> Option<LinkColumns> {
-        let mut columns = LinkColumns::default();
+    /// The message about flows that began; `None` when none of them is a program's.
+    pub fn begun(&mut self, flows: &[FlowMetrics], clocks: Clocks) -> Option<AppFlowStart> {
+        Some(AppFlowStart {
+            time_ms: clocks.unix_us / 1_000,
+            flows: app_flows(flows, self.origin(clocks))?,
+        })
+    }
+
+    /// Reports everything with the next message, also what did not change. Times of flows keep their origin.
+    pub fn begin_again(&mut self) {
+        *self = Self {
+            waiting: std::mem::take(&mut self.waiting),
+            given_up: self.given_up,
+            clocks: self.clocks,
+            ..Self::default()
+        };
+    }
+
+    /// Keeps flows for the next report; of a flow the newest counters replace older ones.
+    pub fn keep(&mut self, flows: Vec<FlowMetrics>) {
+        if self.waiting.is_empty() {
+            self.waiting = flows;
+        } else {
+            let mut known: BTreeMap<(FiveTuple, Instant), usize> = BTreeMap::new();
+            for (place, flow) in self.waiting.iter().enumerate() {
+                known.insert((flow.outgoing(), flow.first), place);
+            }
+            for flow in flows {
+                match known.get(&(flow.outgoing(), flow.first)) {
+                    Some(&place) => self.waiting[place] = flow,
+                    None => self.waiting.push(flow),
+                }
+            }
+        }
+        if self.waiting.len() > MOST_WAITING {
+            self.waiting.sort_by_key(|flow| !flow.ended);
+            let rest = self.waiting.split_off(MOST_WAITING);
+            // One that runs is reported when it changes again.
+            self.given_up += rest.iter().filter(|flow| flow.ended).count() as u64;
+        }
+    }
+
+    /// Takes the flows of the next message: those that ended, then those with the most bytes.
+    fn next_flows(&mut self) -> Vec<FlowMetrics> {
+        if self.waiting.len() <= MOST_FLOWS {
+            return std::mem::take(&mut self.waiting);
+        }
+        let most = |flow: &FlowMetrics| (!flow.ended, Reverse(flow.bytes_out + flow.bytes_in));
+        self.waiting.sort_by_key(most);
+        let rest = self.waiting.split_off(MOST_FLOWS);
+        std::mem::replace(&mut self.waiting, rest)
+    }
+
+    fn origin(&mut self, clocks: Clocks) -> Clocks {
+        *self.clocks.get_or_insert(clocks)
+    }
+
+    fn links(&mut self, found: &NodeMetrics, drops: &mut Vec<DropCounter>) -> Vec<u64> {
+        let mut numbers = Vec::new();
         for link in &found.links {
             let before = self.links.get(&link.remote);
             let dropped = before.map_or_else(DropCounters::default, |it| it.tx.drops.clone());
@@ -108,16 +168,19 @@ impl Reporter {
                     drops: by_cause(&link.tx.drops),
                 });
             }
-            columns.remote_node_id.push(u64::from(link.remote));
-            columns.tx_packets.push(link.tx.packets);
-            columns.tx_bytes.push(link.tx.bytes);
-            columns.rx_packets.push(link.rx.packets);
-            columns.rx_bytes.push(link.rx.bytes);
-            columns.queued_packets.push(link.queued_packets);
-            columns.queued_bytes.push(link.queued_bytes);
+            let row: [u64; LINK_NUMBERS] = [
+                u64::from(link.remote),
+                link.tx.packets,
+                link.tx.bytes,
+                link.rx.packets,
+                link.rx.bytes,
+                link.queued_packets,
+                link.queued_bytes,
+            ];
+            numbers.extend(row);
             self.links.insert(link.remote, link.clone());
         }
-        (!columns.remote_node_id.is_empty()).then_some(columns)
+        numbers
     }
 
     fn own_drops(&mut self, found: &NodeMetrics, drops: &mut Vec<DropCounter>) {
@@ -138,21 +201,20 @@ impl Reporter {
         }
     }
 
-    fn groups(&mut self, found: &NodeMetrics) -> Option<GroupColumns> {
-        let mut columns = GroupColumns::default();
-        for group in found
-            .groups
-            .iter()
-            .filter(|group| !self.groups.contains(group))
-        {
-            columns.group_id.push(u64::from(group.group_id));
-            columns.tx_packets.push(group.tx_packets);
-            columns.tx_bytes.push(group.tx_bytes);
-            columns.rx_packets.push(group.rx_packets);
-            columns.rx_bytes.push(group.rx_bytes);
-        }
+    fn groups(&mut self, found: &NodeMetrics) -> Vec<u64> {
+        let changed = |group: &&GroupMetrics| !self.groups.contains(group);
+        let row = |group: &GroupMetrics| -> [u64; GROUP_NUMBERS] {
+            [
+                u64::from(group.group_id),
+                group.tx_packets,
+                group.tx_bytes,
+                group.rx_packets,
+                group.rx_bytes,
+            ]
+        };
+        let numbers = found.groups.iter().filter(changed).flat_map(row).collect();
         self.groups.clone_from(&found.groups);
-        (!columns.group_id.is_empty()).then_some(columns)
+        numbers
     }
 
     fn sessions(&mut self, found: &NodeMetrics) -> Vec<SessionCounter> {
@@ -194,7 +256,7 @@ fn session_counter(report: &SessionReport) -> SessionCounter {
 }
 
 /// Dropped packets by cause; causes without any are left out.
-fn by_cause(counters: &DropCounters) -> std::collections::BTreeMap<String, u64> {
+fn by_cause(counters: &DropCounters) -> BTreeMap<String, u64> {
     let named = |(cause, count): (DropCause, u64)| (cause.as_str().to_owned(), count);
     counters
         .iter()
@@ -203,74 +265,69 @@ fn by_cause(counters: &DropCounters) -> std::collections::BTreeMap<String, u64> 
         .collect()
 }
 
-/// The flows that ended and, of the others, those with the most bytes.
-fn flow_columns(
-    found: &[FlowMetrics],
-    clocks: Clocks,
-) -> (Option<FlowColumns>, Option<AppFlowColumns>) {
-    let mut order: Vec<&FlowMetrics> = found.iter().collect();
-    order.sort_by_key(|flow| {
-        (
-            !flow.ended,
-            std::cmp::Reverse(flow.bytes_out + flow.bytes_in),
-        )
-    });
-    order.truncate(MOST_FLOWS);
-    let (mut directions, mut apps) = (FlowColumns::default(), AppFlowColumns::default());
-    for flow in order {
-        let out = flow_key(
-            flow.local,
-            flow.remote,
-            flow.local_port,
-            flow.remote_port,
-            flow.protocol,
-        );
-        let back = flow_key(
-            flow.remote,
-            flow.local,
-            flow.remote_port,
-            flow.local_port,
-            flow.protocol,
-        );
+/// Identifiers of the directions of flows, and packets and bytes of each.
+fn directions(flows: &[FlowMetrics]) -> (Vec<u8>, Vec<u64>) {
+    let (mut ids, mut numbers) = (Vec::new(), Vec::new());
+    for flow in flows {
+        let out = flow.outgoing();
+        let back = FiveTuple {
+            src: out.dst,
+            dst: out.src,
+            src_port: out.dst_port,
+            dst_port: out.src_port,
+            ..out
+        };
         let ways = [
             (out, flow.packets_out, flow.bytes_out),
             (back, flow.packets_in, flow.bytes_in),
         ];
-        for (key, packets, bytes) in ways.into_iter().filter(|(_, packets, _)| *packets > 0) {
-            directions.flow_id.push(key.to_vec().into());
-            directions.packets.push(packets);
-            directions.size_bytes.push(bytes);
-        }
-        if flow.started_here && flow.application {
-            add_app_flow(&mut apps, flow, out, clocks);
+        for (way, packets, bytes) in ways.into_iter().filter(|(_, packets, _)| *packets > 0) {
+            ids.extend(key_of(&way));
+            numbers.extend([packets, bytes]);
         }
     }
-    (
-        (!directions.flow_id.is_empty()).then_some(directions),
-        (!apps.flow_id.is_empty()).then_some(apps),
-    )
+    (ids, numbers)
 }
 
-fn add_app_flow(apps: &mut AppFlowColumns, flow: &FlowMetrics, key: [u8; 16], clocks: Clocks) {
-    apps.flow_id.push(key.to_vec().into());
-    apps.name.push(flow_name(
-        (flow.local, flow.local_port),
-        (flow.remote, flow.remote_port),
+/// The flows that programs began here; `None` when there is none.
+fn app_flows(flows: &[FlowMetrics], clocks: Clocks) -> Option<AppFlowColumns> {
+    let mut columns = AppFlowColumns::default();
+    for flow in flows
+        .iter()
+        .filter(|flow| flow.started_here && flow.application)
+    {
+        columns.flow_ids.extend(key_of(&flow.outgoing()));
+        columns.names.push(flow_name(
+            (flow.local, flow.local_port),
+            (flow.remote, flow.remote_port),
+            flow.protocol,
+        ));
+        let ended = |at| if flow.ended { clocks.unix_us(at) } else { 0 };
+        let answered = |nanos: u64| (nanos / 1_000).max(1);
+        let row: [u64; APP_FLOW_NUMBERS] = [
+            u64::from(flow.peer),
+            clocks.unix_us(flow.first),
+            ended(flow.last),
+            flow.packets_out,
+            flow.bytes_out,
+            flow.packets_in,
+            flow.bytes_in,
+            flow.answered_ns.map_or(0, answered),
+            u64::from(flow.route),
+        ];
+        columns.numbers.extend(row);
+    }
+    (!columns.names.is_empty()).then_some(columns)
+}
+
+fn key_of(flow: &FiveTuple) -> [u8; 16] {
+    flow_key(
+        flow.src,
+        flow.dst,
+        flow.src_port,
+        flow.dst_port,
         flow.protocol,
-    ));
-    apps.dst_node_id.push(u64::from(flow.peer));
-    apps.start_us.push(clocks.unix_us(flow.first));
-    apps.finish_us.push(if flow.ended {
-        clocks.unix_us(flow.last)
-    } else {
-        0
-    });
-    apps.tx_packets.push(flow.packets_out);
-    apps.tx_bytes.push(flow.bytes_out);
-    apps.rx_packets.push(flow.packets_in);
-    apps.rx_bytes.push(flow.bytes_in);
-    apps.answered_us
-        .push(flow.answered_ns.map_or(0, |nanos| (nanos / 1_000).max(1)));
+    )
 }
 
 #[cfg(test)]

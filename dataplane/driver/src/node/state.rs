@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
-use nm_engine::{Delivery, Event, NodeId, ReceivedBytes, ReceiverId, SessionReport};
+use nm_engine::{Delivery, Event, FlowMetrics, NodeId, ReceivedBytes, ReceiverId, SessionReport};
 use nm_flows::FlowEvent;
 use nm_messages::{MaxFlows, Value};
 
@@ -228,6 +228,12 @@ impl NodeSink for NodeState {
     fn flows(&self, events: Vec<FlowEvent>) {
         if let Some(report) = &*lock(&self.links) {
             flows::report(report, events);
+        }
+    }
+
+    fn flows_began(&self, flows: Vec<FlowMetrics>) {
+        if let Some(report) = &*lock(&self.links) {
+            report.flows_began(flows);
         }
     }
 

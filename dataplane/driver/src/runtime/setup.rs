@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nm_engine::{CommandError, Delivery, Event, LinkSpec, NodeConfig, NodeId};
+use nm_engine::{CommandError, Delivery, Event, FlowMetrics, LinkSpec, NodeConfig, NodeId};
 use nm_flows::FlowEvent;
 use nm_kernel::interface::InterfaceSetup;
 use nm_kernel::KernelError;
@@ -174,6 +174,8 @@ pub trait NodeSink: Send + Sync {
     fn incoming_refused(&self, _from: NodeId, _times: u64) {}
     /// User-space flows of this node began, progressed or ended.
     fn flows(&self, _events: Vec<FlowEvent>) {}
+    /// Flows of programs, or of the node's endpoint, began at this node.
+    fn flows_began(&self, _flows: Vec<FlowMetrics>) {}
     /// The node's engine failed and was restarted, as after a restart of its process: every receiver and session has
     /// ended, and links and routes are missing until the controller sends them again. Memberships of groups are
     /// restored.

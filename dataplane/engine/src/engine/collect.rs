@@ -30,13 +30,35 @@ impl Engine {
         }
     }
 
+    /// Whether flows began at this node since the last call of [`Self::take_begun_flows`].
+    #[must_use]
+    pub fn has_begun_flows(&self) -> bool {
+        self.flows.has_begun()
+    }
+
+    /// The first flows that began at this node since the last call of [`Self::collect`], each of them once.
+    pub fn take_begun_flows(&mut self) -> Vec<FlowMetrics> {
+        let mut flows = self.flows.take_begun();
+        self.describe(&mut flows);
+        flows
+    }
+
     fn collect_flows(&mut self, now: Instant) -> Vec<FlowMetrics> {
         let mut flows = self.flows.collect(now);
-        for flow in &mut flows {
+        self.describe(&mut flows);
+        flows
+    }
+
+    /// Adds what the table of flows does not know: nodes and routes.
+    fn describe(&self, flows: &mut [FlowMetrics]) {
+        let routed = self.routes.has_explicit();
+        for flow in flows {
             flow.peer = self.map.owner_at(flow.remote).node().unwrap_or(0);
             flow.application = !matches!(self.map.owner_at(flow.local), Owner::User(_));
+            if routed && flow.started_here {
+                flow.route = self.route_of(&flow.outgoing(), 0).map_or(0, |choice| choice.route);
+            }
         }
-        flows
     }
 
     fn collect_sessions(&mut self, now: Instant) -> Vec<SessionReport> {

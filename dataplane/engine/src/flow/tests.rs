@@ -156,3 +156,23 @@ fn ends_that_nobody_collects_are_bounded() {
     assert_eq!(fixture.flows.ended.len(), MOST_ENDED);
     assert_eq!(fixture.flows.forgotten, 9, "the last flow is in the table");
 }
+
+#[test]
+fn a_flow_that_begins_here_is_told_once_and_not_more_than_a_few_between_two_collections() {
+    let mut fixture = Fixture::new();
+    fixture.tcp(Way::In, 7, SYN);
+    assert!(!fixture.flows.has_begun(), "it began elsewhere");
+    fixture.tcp(Way::Out, 8, SYN);
+    let [flow] = &fixture.flows.take_begun()[..] else { panic!("one flow") };
+    assert_eq!((flow.local_port, flow.packets_out, flow.first), (8, 1, fixture.now));
+    fixture.tcp(Way::Out, 8, ACK);
+    assert!(!fixture.flows.has_begun());
+    for port in 100..200 {
+        fixture.udp(port);
+    }
+    assert_eq!(fixture.flows.take_begun().len(), MOST_BEGUN - 1);
+    fixture.collect();
+    fixture.tcp(Way::Out, 8, RST);
+    fixture.tcp(Way::Out, 8, SYN);
+    assert_eq!(fixture.flows.take_begun().len(), 1, "another one with the same ports");
+}

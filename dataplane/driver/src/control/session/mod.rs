@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use nm_engine::{NodeId, NodeMetrics, NodeStats};
+use nm_engine::{FlowMetrics, NodeId, NodeMetrics, NodeStats};
 use nm_messages::{
     decode_batch, encode, Ack, EncodeError, Error, Frame, Goodbye, NodeEvent, NodeTopologyReady,
     ToController, ToNode, Value,
@@ -197,6 +197,7 @@ impl Session {
                 attached,
                 found,
             } => self.collected(node, attached, found),
+            Input::FlowsBegan { node, flows } => self.flows_began(node, &flows),
             Input::Measured { node, order, stats } => self.node_measured(node, order, stats),
             Input::RoutedFlows { order, flows } => self.flow_routes_listed(order, flows),
         }
@@ -371,13 +372,24 @@ impl Session {
             return;
         };
         attached.was_measured();
-        let registered = attached.registered;
-        // Counters that cannot be sent now are included in a later report.
-        let metrics = found
-            .filter(|_| registered)
-            .and_then(|found| attached.executor.report(*found));
-        if let Some(metrics) = metrics {
+        let Some(found) = found else { return };
+        if !attached.registered {
+            // The counters are included in a later report anyway; the flows that ended are not counted again.
+            attached.executor.keep_flows(found.flows);
+            return;
+        }
+        if let Some(metrics) = attached.executor.report(*found) {
             self.push_frame(node, metrics);
+        }
+    }
+
+    fn flows_began(&mut self, node: NodeId, flows: &[FlowMetrics]) {
+        let attached = self.attached_nodes.get(&node);
+        let begun = attached
+            .filter(|attached| attached.registered && attached.reports_metrics())
+            .and_then(|attached| attached.executor.flows_began(flows));
+        if let Some(begun) = begun {
+            self.push_frame(node, begun);
         }
     }
 

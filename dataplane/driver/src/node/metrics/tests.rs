@@ -66,7 +66,7 @@ impl Fixture {
 
     fn report(&mut self) -> Option<Metrics> {
         let found = self.engine.collect(Instant(5_000_000));
-        self.reporter.report(&found, 9, 12, CLOCKS)
+        self.reporter.report(found, 12, CLOCKS)
     }
 }
 
@@ -80,20 +80,17 @@ fn a_report_has_the_links_and_flows_that_changed() {
     let mut fixture = Fixture::new();
     fixture.send(2);
     let report = fixture.report().expect("a packet was sent");
-    let links = report.links.expect("one link");
-    assert_eq!(
-        (links.remote_node_id, links.tx_packets, links.tx_bytes),
-        (vec![2], vec![1], vec![32])
-    );
-    assert_eq!(
-        (report.packets_out, report.bytes_out, report.process),
-        (1, 32, 9)
-    );
+    assert_eq!(report.links, [2, 1, 32, 0, 0, 0, 0]);
+    assert_eq!(report.totals, [12, 1, 32, 0, 0, 0, 0]);
     let apps = report.app_flows.expect("one flow");
-    assert_eq!(apps.name, ["udp 10.0.0.1:7 > 10.0.0.2:53"]);
+    assert_eq!(apps.names, ["udp 10.0.0.1:7 > 10.0.0.2:53"]);
     assert_eq!(
-        (apps.dst_node_id, apps.start_us, apps.finish_us),
-        (vec![2], vec![CLOCKS.unix_us - 4_000], vec![0])
+        apps.numbers,
+        [2, CLOCKS.unix_us - 4_000, 0, 1, 32, 0, 0, 0, 0]
+    );
+    assert_eq!(
+        (report.flow_ids, report.flows),
+        (apps.flow_ids, vec![1, 32])
     );
     assert_eq!(fixture.report(), None, "nothing changed");
 }
@@ -112,4 +109,66 @@ fn drops_are_told_by_link_and_cause() {
         (drops[0].remote_node_id, drops[0].drops.get("no_route")),
         (0, Some(&1))
     );
+}
+
+#[test]
+fn a_flow_is_told_when_it_begins_with_the_same_times_as_later() {
+    let mut fixture = Fixture::new();
+    fixture.send(2);
+    assert!(fixture.engine.has_begun_flows());
+    let begun = fixture.engine.take_begun_flows();
+    let clocks = Clocks {
+        monotonic_ns: 2_000_000,
+        unix_us: CLOCKS.unix_us - 3_000,
+    };
+    let told = fixture.reporter.begun(&begun, clocks).expect("one flow");
+    let report = fixture.report().expect("a packet was sent");
+    assert_eq!(report.app_flows.map(|apps| *apps), Some(told.flows));
+    fixture.send(2);
+    assert!(!fixture.engine.has_begun_flows(), "it began before");
+    assert_eq!(fixture.reporter.begun(&[], CLOCKS), None);
+}
+
+#[test]
+fn another_controller_is_told_everything() {
+    let mut fixture = Fixture::new();
+    fixture.send(2);
+    fixture.send(3);
+    let first = fixture.report().expect("two packets were sent");
+    assert_eq!(fixture.report(), None);
+    fixture.reporter.begin_again();
+    let again = fixture.report().expect("it begins again");
+    assert_eq!((again.links, again.drops), (first.links, first.drops));
+}
+
+#[test]
+fn flows_that_do_not_fit_are_in_later_reports_and_those_that_ended_come_first() {
+    let mut fixture = Fixture::new();
+    fixture.send(2);
+    let some = fixture.engine.collect(Instant(5_000_000)).flows.remove(0);
+    let flow = |number: u64, ended| FlowMetrics {
+        local_port: number as u16,
+        first: Instant(number),
+        bytes_out: number,
+        ended,
+        ..some.clone()
+    };
+    let reported = |fixture: &mut Fixture| -> Vec<u64> {
+        let report = fixture.report().expect("flows wait");
+        assert!(report.flows.len() <= 2 * MOST_FLOWS);
+        report.flows.chunks(2).map(|counts| counts[1]).collect()
+    };
+    let most = MOST_FLOWS as u64;
+    let flows = (0..most + 2).map(|number| flow(number, number == 0));
+    fixture.reporter.keep(flows.collect());
+    fixture.reporter.keep(vec![flow(1, true)]);
+    let first = reported(&mut fixture);
+    assert_eq!((first[0], first[1], first[2]), (1, 0, most + 1));
+    assert_eq!(reported(&mut fixture), [3, 2]);
+    let many = MOST_WAITING as u64 + 5;
+    fixture
+        .reporter
+        .keep((0..many).map(|number| flow(number, number > 2)).collect());
+    let report = fixture.report().expect("flows wait");
+    assert_eq!(report.totals[5], 2, "that ended and are not reported");
 }

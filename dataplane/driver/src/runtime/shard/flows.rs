@@ -127,8 +127,11 @@ impl Node {
         }
     }
 
-    /// Passes the events of flows to the node's owner.
+    /// Passes the events of flows to the node's owner: flows of programs that began, and user-space flows.
     pub fn report_flows(&mut self) {
+        if self.engine.has_begun_flows() {
+            self.sink.flows_began(self.engine.take_begun_flows());
+        }
         let Some(endpoint) = &mut self.endpoint else {
             return;
         };
