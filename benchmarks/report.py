@@ -21,7 +21,8 @@ __all__ = ["number", "page", "table", "text"]
 Record = Mapping[str, Any]
 
 _RENAMED = {
-    "max mode is not built yet": "max mode (per-flow TCP ended at the edge) is not implemented yet",
+    "max mode is not built yet": "left out of this run",
+    "max mode (per-flow TCP ended at the edge) is not implemented yet": "left out of this run",
     "memory of packets": "packet buffer allocation",
     "our own code": "user space",
     "soft interrupts": "softirqs",

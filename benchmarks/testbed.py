@@ -36,6 +36,7 @@ def line(
     offload: Offload = "auto",
     transport: Transport = "auto",
     link: str = "",
+    max_mode: bool = False,
 ) -> Iterator[Path]:
     """Yield the path from the first to the last node of a line.
 
@@ -46,13 +47,15 @@ def line(
         offload: Whether the TUN devices carry super-packets (GSO/GRO).
         transport: Transport of links between processes.
         link: Settings of every link, such as `rate: 100 Mbit`; empty means no impairment.
+        max_mode: Whether the nodes carry TCP by splicing sockets.
 
     Raises:
         NotRunnable: The lab did not start on this machine.
     """
     text = topology("line", n_nodes=nodes)
     # Quoted: YAML 1.1 parsers read an unquoted `off` as false.
-    text += f'defaults: {{node: {{offload: "{offload}"}}, link: {{{link}}}}}\n'
+    mode = "max" if max_mode else "normal"
+    text += f'defaults: {{node: {{offload: "{offload}", operating_mode: {mode}}}, link: {{{link}}}}}\n'
     text += f"transport: {transport}\n"
     options = ["--processes", "each"] if processes else []
     with contextlib.ExitStack() as stack:

@@ -129,6 +129,8 @@ PATHS: tuple[PathPlan, ...] = (
         lambda: testbed.line(2, offload="off"),
         checked=True,
     ),
+    PathPlan("nm-max-1", "max mode, 1 relay, one process", lambda: testbed.line(3, max_mode=True)),
+    PathPlan("nm-max-2", "max mode, 2 relays, one process", lambda: testbed.line(4, max_mode=True)),
     _bare("bare-2", 2),
     _bare("bare-3", 3),
     _bare("bare-17", 17),
@@ -145,6 +147,8 @@ _REF = "veth-2/tcp"
 
 CASES: tuple[Case, ...] = (
     Case("loopback", "tcp"),
+    Case("nm-max-1", "tcp", reference=LOOPBACK, target=7),
+    Case("nm-max-2", "tcp", reference=LOOPBACK, target=8),
     Case("veth-2", "tcp", reference=LOOPBACK),
     Case("nm-2", "tcp", reference=_REF, target=1),
     Case("nm-3", "tcp", reference=_REF, target=2),

@@ -11,12 +11,6 @@ from benchmarks.targets import TargetResult, grade_target, target
 
 __all__ = ["CaseResult", "case_results", "target_results"]
 
-_MAX_MODE = "max mode (per-flow TCP ended at the edge) is not implemented yet"
-_NOT_IMPLEMENTED = {
-    7: _MAX_MODE,
-    8: _MAX_MODE,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
@@ -58,8 +52,6 @@ def target_results(results: Sequence[CaseResult]) -> list[TargetResult]:
 
 
 def _grade(number: int, results: Sequence[CaseResult]) -> TargetResult:
-    if number in _NOT_IMPLEMENTED:
-        return grade_target(number, None, note=_NOT_IMPLEMENTED[number])
     figures: list[tuple[float, str]] = []
     missing: list[str] = []
     for result in results:

@@ -82,6 +82,7 @@ class _Draft:
     rates: dict[tuple[int, int], int] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     nodes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    max_mode: set[int] = field(default_factory=set)
     routing: str = "none"
     routes: list[dict[str, Any]] = field(default_factory=list)
     subnet: str | None = None
@@ -98,6 +99,8 @@ def read(directory: str | os.PathLike[str]) -> Imported:
         draft.notes.append(f"{path} is a second controller file and was left out")
     for path, data in nodes:
         _node(path, data, draft)
+    for number in draft.max_mode:
+        draft.nodes.setdefault(number, {})["operating_mode"] = "max"
     text = _text(folder, draft)
     try:
         loads(text, "the imported topology")
@@ -155,10 +158,7 @@ def _controller(path: str, data: Mapping[str, Any], draft: _Draft) -> None:
         _link_rate(path, entry, draft)
     for entry in _tables(path, data, "nodes", draft):
         if entry.get("operating_mode", "normal") != "normal":
-            draft.notes.append(
-                f"{path}: operating_mode `max` of node {entry.get('node_id')} is left out; write it under"
-                " `nodes`"
-            )
+            _mode(path, entry, draft)
     if flows := _list(path, data, "flows", draft):
         draft.notes.append(f"{path}: {len(flows)} flows; the controller starts none yet, use a scenario")
     for key, plain in (("protocol", "tcp"), ("scheduler_type", "fifo"), ("flow_transport", "tcp")):
@@ -169,6 +169,17 @@ def _controller(path: str, data: Mapping[str, Any], draft: _Draft) -> None:
         draft.notes.append(f"{path}: {', '.join(chosen)} left out; they are chosen when a lab starts")
     _addresses(path, data, draft)
     _unknown(path, data.keys() - known, draft)
+
+
+def _mode(path: str, entry: Mapping[str, Any], draft: _Draft) -> None:
+    """Take over the operating mode of a node, which is not the normal one."""
+    number = _number(f"{path}: nodes", entry, "node_id", draft)
+    if entry["operating_mode"] != "max":
+        _odd(f"{path}: nodes", "operating_mode", draft)
+    elif number is None:
+        draft.notes.append(f"{path}: operating_mode `max` of a node without `node_id` was left out")
+    else:
+        draft.max_mode.add(number)
 
 
 def _shape(path: str, topology: Any, draft: _Draft) -> None:

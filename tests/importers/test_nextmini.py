@@ -80,6 +80,27 @@ def test_what_both_have_is_carried_over(tmp_path: Path) -> None:
     assert [(route.src, route.dst, len(route.edges)) for route in lab.routes] == [(1, 3, 2), (1, 3, 4)]
     node = lab.nodes[3]
     assert (node.mtu, node.channel_capacity, node.ready_grace_ms) == (1400, 2000, 1500)
+    assert [lab.nodes[number].operating_mode for number in (1, 2, 3, 4)] == [
+        "normal",
+        "max",
+        "normal",
+        "normal",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ('operating_mode = "max"', "operating_mode `max` of a node without `node_id` was left out"),
+        ('node_id = 2\noperating_mode = "fast"', "operating_mode"),
+        ("node_id = 2\noperating_mode = 3", "operating_mode"),
+    ],
+)
+def test_modes_that_say_nothing_are_named(tmp_path: Path, entry: str, expected: str) -> None:
+    text = f'[topology]\ntype = "ring"\n[topology.ring_config]\nn_nodes = 4\n[[nodes]]\n{entry}\n'
+    imported = _import(tmp_path, {"controller.toml": text})
+    assert any(expected in note for note in imported.notes), imported.notes
+    assert all(node.operating_mode == "normal" for node in topology.loads(imported.text).nodes.values())
 
 
 def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
@@ -88,7 +109,6 @@ def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
         "bucket_size of 1 → 2",
         "protocol `quic`",
         "scheduler_type `wrr`",
-        "operating_mode `max` of node 2",
         "1 flows",
         "port, db left out",
         "no counterpart for new_key",
@@ -98,7 +118,7 @@ def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
         "lossless_runtime_config: no counterpart for default_block_size",
     ):
         assert any(word in note for note in notes), word
-    assert len(notes) == 11
+    assert len(notes) == 10
 
 
 @pytest.mark.parametrize(

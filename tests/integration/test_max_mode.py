@@ -35,7 +35,7 @@ def served(line: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     folder = tmp_path_factory.mktemp("served")
     (folder / "file").write_bytes(SERVED)
     for node in (8, 9):
-        command = f"nohup python3 -m http.server -d {folder} 80 >{folder}/log-{node} 2>&1 &"
+        command = f"nohup python3 -m http.server --bind :: -d {folder} 80 >{folder}/log-{node} 2>&1 &"
         assert line.node(node).run(["sh", "-c", command]).exit_code == 0
         ready = (
             "for i in $(seq 100); do curl -s -o /dev/null http://127.0.0.1/ && exit; sleep 0.1; done; exit 1"
@@ -70,6 +70,12 @@ def test_curl_crosses_one_to_six_relays_by_socks5(served: Lab) -> None:
 
 def test_programs_that_know_nothing_of_socks5_are_redirected(served: Lab, home: Home, tmp_path: Path) -> None:
     """wget crosses seven links; a flow to a node in normal mode leaves max mode before it."""
+    address6 = (
+        served.node(1).run(["sh", "-c", "getent ahostsv6 node-8 | head -1 | cut -d' ' -f1"]).stdout.strip()
+    )
+    done = served.node(1).run(["sh", "-c", f"wget -q -O - http://[{address6}]/ | grep -c file"])
+    assert done.exit_code == 0, (address6, done)
+    wait_flow(served, "of IPv6", lambda flow: flow.destination == f"[{address6}]:80")
     for target, route in (("node-8", range(1, 9)), ("node-9", range(1, 9))):
         done = served.node(1).run(["sh", "-c", f"wget -q -O - http://{target}/file | sha256sum"])
         assert (done.exit_code, done.stdout.split()[0]) == (0, HASH), done.stderr
@@ -104,6 +110,48 @@ def test_clients_are_told_why_they_are_refused(served: Lab) -> None:
         assert done.exit_code == code, (words, done)
     failed = wait_flow(served, "that failed", lambda flow: flow.destination == "node-8:81")
     assert (failed.state, failed.reason) == ("failed", "refused")
+
+
+def test_a_flow_is_held_while_a_node_is_paused_or_a_link_is_down(served: Lab, tmp_path: Path) -> None:
+    """It goes on afterwards where it was, as a TCP flow of packets would."""
+    (tmp_path / "serve.py").write_text(
+        "import socket; l=socket.create_server(('', 7001)); print('ready', flush=True); s,_=l.accept()\n"
+        "while d := s.recv(100): s.sendall(d)"
+    )
+    (tmp_path / "ask.py").write_text(
+        "import socket,time; s=socket.create_connection(('node-8', 7001)); n=0\n"
+        "while True:\n s.sendall(b'%7d\\n' % n); assert int(s.recv(8)) == n; n+=1; print(n, flush=True)\n"
+        " time.sleep(0.005)"
+    )
+    out, err = tmp_path / "out", tmp_path / "err"
+    for node, program, into in ((8, "serve", out), (2, "ask", err)):
+        start = f"nohup timeout 60 python3 {tmp_path}/{program}.py >{into} 2>&1 &"
+        assert served.node(node).run(["sh", "-c", start]).exit_code == 0
+        wait_text(into, "ready" if node == 8 else "1\n")
+
+    def count() -> int:
+        return err.read_text().count("\n")
+
+    def wait_stopped() -> int:
+        deadline, last = time.monotonic() + 15, -1
+        while time.monotonic() < deadline:
+            if (now := count()) == last:
+                return now
+            last = now
+            time.sleep(0.2)
+        raise AssertionError(f"still {err.read_text()[-100:]}")
+
+    link = served.link(3, 4)
+    for stop, resume in (
+        (served.node(5).pause, served.node(5).unpause),
+        (link.down, link.up),
+    ):
+        stop()
+        stopped = wait_stopped()
+        resume()
+        wait_text(err, f"{stopped + 10}\n")
+    flow = wait_flow(served, "to port 7001", lambda flow: flow.destination.endswith(":7001"))
+    assert (flow.state, flow.route) == ("running", tuple(range(2, 9)))
 
 
 def test_a_relay_that_is_killed_resets_both_ends(served: Lab, tmp_path: Path) -> None:

@@ -195,10 +195,11 @@ def test_what_a_killed_program_opened_is_closed(nodes: dict[int, Dataplane], nam
         "    try:\n"
         "        node.statistics()\n"
         "    except nextmini_py.NodeClosed as error:\n"
-        "        print(error.id, flush=True)\n"
+        "        os.write(1, error.id.encode() + b'\\n')\n"
         "    sys.stdin.read()\n"
         "    os._exit(0)\n"
-        "print(session, flush=True)\n"
+        # Two processes write: whole lines, each in one call.
+        "os.write(1, b'%d\\n' % session)\n"
         "os.wait()\n",
         names[2],
     )

@@ -24,7 +24,11 @@ struct Line(u32, u32);
 impl Router for Line {
     fn next_hop(&self, _: Query, then: Box<dyn FnOnce(Found) + Send>) {
         let next = (self.0 < self.1).then_some(self.0 + 1);
-        then(Ok(NextHop { exit: self.1, next }));
+        then(Ok(NextHop {
+            exit: self.1,
+            next,
+            route: 0,
+        }));
     }
 }
 

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nm_driver::max::{
-    Credentials, FlowReport, FlowSink, Found, Limits, Membership, NextHop, NodeSetup, Query,
-    Router, Server,
+    Credentials, FlowReport, FlowSink, Found, Limits, Membership, NextHop, NodeLinks, NodeSetup,
+    Query, Router, Server,
 };
 use nm_engine::{HopTarget, NodeId};
 use socket2::SockRef;
@@ -21,19 +21,32 @@ const LIMIT: Duration = Duration::from_secs(10);
 struct Line {
     node: NodeId,
     last: NodeId,
+    links: Arc<Mutex<NodeLinks>>,
+}
+
+impl Line {
+    fn new(node: NodeId, last: NodeId) -> Self {
+        let links = Arc::default();
+        Self { node, last, links }
+    }
 }
 
 impl Router for Line {
+    fn links(&self) -> NodeLinks {
+        self.links.lock().expect("no test panics with this").clone()
+    }
+
     fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>) {
         let known = match query.target {
             HopTarget::Node(node) => node == self.last,
-            HopTarget::Address(address) => address == Ipv4Addr::LOCALHOST,
+            HopTarget::Address(address) => address.is_loopback(),
         };
         let next = (self.node < self.last).then_some(self.node + 1);
         then(match known {
             true => Ok(NextHop {
                 exit: self.last,
                 next,
+                route: 0,
             }),
             false => Err("no route".to_owned()),
         });
@@ -76,8 +89,10 @@ impl Reports {
 
 /// A line of nodes, of which clients enter at the first.
 struct Fixture {
-    _server: Server,
+    server: Server,
     nodes: Vec<Membership>,
+    /// The state of the relay, node 2.
+    relay: Arc<Mutex<NodeLinks>>,
     reports: Arc<Reports>,
 }
 
@@ -88,8 +103,12 @@ impl Fixture {
 
     fn with(count: NodeId, limits: Limits, credentials: Option<Credentials>) -> Self {
         let server = Server::start(limits).expect("a thread");
-        let reports = Arc::<Reports>::default();
+        let (reports, relay) = (Arc::<Reports>::default(), Arc::default());
         let add = |node| {
+            let mut line = Line::new(node, count);
+            if node == 2 {
+                line.links = Arc::clone(&relay);
+            }
             let setup = NodeSetup {
                 lab: Arc::from("line"),
                 node,
@@ -97,17 +116,39 @@ impl Fixture {
                 listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
                 credentials: credentials.clone(),
                 redirected: false,
-                router: Arc::new(Line { node, last: count }),
+                router: Arc::new(line),
                 sink: Arc::clone(&reports) as _,
             };
             server.add(setup).expect("a listener")
         };
         let nodes = (1..=count).map(add).collect();
         Self {
-            _server: server,
+            server,
             nodes,
+            relay,
             reports,
         }
+    }
+
+    /// A node that takes no part.
+    fn extra(&self) -> Membership {
+        let setup = NodeSetup {
+            lab: Arc::from("other"),
+            node: 1,
+            namespace: None,
+            listen: Vec::new(),
+            credentials: None,
+            redirected: false,
+            router: Arc::new(Line::new(1, 1)),
+            sink: Arc::<Reports>::default(),
+        };
+        self.server.add(setup).expect("no listener")
+    }
+
+    /// Changes the state of node 2, as its engine would.
+    fn change(&self, change: impl FnOnce(&mut NodeLinks)) {
+        change(&mut self.relay.lock().expect("no test panics with this"));
+        self.nodes[1].changed().notify();
     }
 
     fn dial(&self) -> TcpStream {
@@ -231,6 +272,70 @@ fn a_relay_that_goes_resets_both_ends() {
         .reports
         .wait("the second flow", |found| found.flow != report.flow);
     assert_eq!(again.route, [1]);
+}
+
+type Change = fn(&mut NodeLinks);
+
+fn set_link(state: &mut NodeLinks, remote: NodeId, carries: bool) {
+    state.links.insert(remote, carries);
+}
+
+#[test]
+fn a_flow_is_held_while_a_node_is_paused_or_a_link_is_down_and_loses_nothing() {
+    let holds: [(Change, Change); 3] = [
+        (|state| state.paused = true, |state| state.paused = false),
+        (
+            |state| set_link(state, 1, false),
+            |state| set_link(state, 1, true),
+        ),
+        (
+            |state| set_link(state, 3, false),
+            |state| set_link(state, 3, true),
+        ),
+    ];
+    let (fixture, server) = (Fixture::new(4), listen());
+    let (mut client, mut peer) = fixture.connect(&server);
+    for (index, (hold, release)) in holds.into_iter().enumerate() {
+        fixture.change(hold);
+        // The worker reads its messages in order: when another node has gone, it has seen the change.
+        drop(fixture.extra());
+        client.write_all(b"held").expect("the buffers take it");
+        let short = Duration::from_millis(50);
+        peer.set_read_timeout(Some(short)).expect("a limit");
+        let none = peer.read(&mut [0; 4]).expect_err("nothing passes");
+        assert_eq!(none.kind(), ErrorKind::WouldBlock, "{index}");
+        fixture.change(release);
+        peer.set_read_timeout(Some(LIMIT)).expect("a limit");
+        let mut found = [0; 4];
+        peer.read_exact(&mut found).expect("it goes on");
+        assert_eq!(&found, b"held");
+    }
+}
+
+#[test]
+fn a_flow_that_is_held_too_long_is_reset_and_the_reason_is_reported() {
+    let limits = Limits {
+        held: Duration::from_millis(20),
+        ..Limits::default()
+    };
+    let cases: [(Change, &str); 2] = [
+        (
+            |state| set_link(state, 1, false),
+            "held for 0.02 s: the link from node 2 to node 1 is down",
+        ),
+        (
+            |state| state.paused = true,
+            "held for 0.02 s: node 2 is paused",
+        ),
+    ];
+    for (change, reason) in cases {
+        let (fixture, server) = (Fixture::with(3, limits, None), listen());
+        let (client, peer) = fixture.connect(&server);
+        fixture.change(change);
+        assert_eq!(error_of(&client), Some(ErrorKind::ConnectionReset));
+        assert_eq!(error_of(&peer), Some(ErrorKind::ConnectionReset));
+        assert_eq!(fixture.reports.wait_ended().reason, reason);
+    }
 }
 
 #[test]
@@ -372,5 +477,99 @@ fn a_password_is_asked_for() {
         let mut found = vec![0; 4];
         client.read_exact(&mut found).expect("an answer");
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_node_that_has_gone_leaves_its_address_to_the_next_one_at_once() {
+    let server = Server::start(Limits::default()).expect("a thread");
+    let setup = |listen| NodeSetup {
+        lab: Arc::from("again"),
+        node: 1,
+        namespace: None,
+        listen: vec![listen],
+        credentials: None,
+        redirected: false,
+        router: Arc::new(Line::new(1, 1)),
+        sink: Arc::<Reports>::default(),
+    };
+    let first = server
+        .add(setup(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
+        .expect("a listener");
+    let address = first.addresses()[0];
+    let client = TcpStream::connect(address).expect("a listener");
+    drop(first);
+    for _ in 0..20 {
+        let again = server.add(setup(address)).expect("the address is free");
+        assert_eq!(again.addresses(), [address]);
+    }
+    drop(client);
+    // A node that ends after its server waits for nobody.
+    let last = server.add(setup(address)).expect("the address is free");
+    drop(server);
+    drop(last);
+}
+
+/// Chooses route 7 at the first node, and keeps what each node was asked.
+struct Chooses {
+    line: Line,
+    asked: Arc<Mutex<Vec<Query>>>,
+}
+
+impl Router for Chooses {
+    fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>) {
+        self.asked
+            .lock()
+            .expect("no test panics with this")
+            .push(query);
+        let route = query.route.unwrap_or(7);
+        let chosen = move |found: Found| then(found.map(|hop| NextHop { route, ..hop }));
+        self.line.next_hop(query, Box::new(chosen));
+    }
+}
+
+#[test]
+fn the_nodes_behind_the_first_are_asked_for_its_route_and_told_the_addresses_of_the_flow() {
+    let (server, asked) = (
+        Server::start(Limits::default()).expect("a thread"),
+        Arc::default(),
+    );
+    let add = |node| {
+        let line = Line::new(node, 3);
+        let setup = NodeSetup {
+            lab: Arc::from("line"),
+            node,
+            namespace: None,
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            credentials: None,
+            redirected: false,
+            router: Arc::new(Chooses {
+                line,
+                asked: Arc::clone(&asked),
+            }),
+            sink: Arc::<Reports>::default(),
+        };
+        server.add(setup).expect("a listener")
+    };
+    let fixture = Fixture {
+        nodes: (1..=3).map(add).collect(),
+        server,
+        relay: Arc::default(),
+        reports: Arc::default(),
+    };
+    let listener = listen();
+    let (client, _peer) = fixture.connect(&listener);
+    let asked = asked.lock().expect("no test panics with this");
+    let routes: Vec<_> = asked.iter().map(|query| query.route).collect();
+    assert_eq!(routes, [None, Some(7), Some(7)]);
+    for query in asked.iter() {
+        let flow = query.flow;
+        let ends = (
+            SocketAddr::new(flow.src, flow.src_port),
+            SocketAddr::new(flow.dst, flow.dst_port),
+        );
+        assert_eq!(ends.0, client.local_addr().expect("bound"));
+        assert_eq!(ends.1, listener.local_addr().expect("bound"));
+        assert_eq!((query.source, flow.protocol), (1, 6));
     }
 }

@@ -1,14 +1,14 @@
 //! Commands to the engine, their results, and the errors that refuse them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::{
-    AddressPlan, GroupId, LinkId, LinkSpec, NodeId, Pin, ProbeOrder, ReceiverId, RouteId, RoutedFlows,
-    SessionId, SessionReport, TreeId,
+    AddressPlan, FiveTuple, GroupId, LinkId, LinkSpec, NodeId, Pin, ProbeOrder, ReceiverId, RouteId,
+    RoutedFlows, SessionId, SessionReport, TreeId,
 };
 
 /// Bytes that another owner holds and that the engine only reads: a Python buffer, a mapped file, a vector.
@@ -96,7 +96,7 @@ pub enum Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HopTarget {
     /// An address; the node that it belongs to, or is behind, is the exit.
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// The exit.
     Node(NodeId),
 }
@@ -253,8 +253,10 @@ pub enum Command {
         src: NodeId,
         /// Where it goes.
         target: HopTarget,
-        /// Number of the flow, which selects one of several routes.
-        flow: u64,
+        /// Its addresses and ports, which select one of several routes.
+        flow: FiveTuple,
+        /// The route that its first node has chosen, 0 for the table; `None` at its first node.
+        route: Option<RouteId>,
     },
     /// Ends the wait of sessions for a node that the controller has reported as gone. Output: `Done`.
     NodeGone {
@@ -292,6 +294,8 @@ pub enum CommandOutput {
         exit: NodeId,
         /// The neighbour on the way there; `None` when this node is the exit.
         next: Option<NodeId>,
+        /// The route of the flow, 0 for the table.
+        route: RouteId,
     },
     /// The progress of a session.
     Report(Box<SessionReport>),
@@ -314,7 +318,7 @@ pub enum CommandError {
     UnknownGroupAddress(Ipv4Addr),
     /// The address is neither a node's nor a group's.
     #[error("{0} is neither a node's address nor a group's")]
-    UnknownAddress(Ipv4Addr),
+    UnknownAddress(IpAddr),
     /// No route to the node.
     #[error("no route to node {0}")]
     NoRoute(NodeId),

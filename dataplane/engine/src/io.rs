@@ -177,6 +177,18 @@ pub enum Event {
         /// Its new state.
         state: SessionState,
     },
+    /// The node was paused or resumed.
+    NodePaused {
+        /// Whether it is paused now.
+        paused: bool,
+    },
+    /// A link of this node began or ceased to carry packets; one that is removed carries none.
+    LinkCarries {
+        /// The neighbour.
+        remote: NodeId,
+        /// Whether it carries packets now.
+        carries: bool,
+    },
     /// A probe of this node ended, successfully or not.
     ProbeFinished {
         /// The result.

@@ -160,15 +160,11 @@ impl Routes {
         Some(RouteChoice { route: routes.routes.get(index)?.id, by })
     }
 
-    /// The outgoing link of a flow that is not carried as packets; `None` when the table applies.
-    pub(crate) fn explicit_link(
-        &self,
-        pair: (NodeId, NodeId),
-        flow: &FiveTuple,
-        links: &Links,
-    ) -> Option<LinkId> {
-        let choice = self.route_of(pair, flow, 0, links)?;
-        self.pairs.get(&pair)?.find(choice.route)?.first().copied()
+    /// The outgoing links of a route of a pair, also of one that the last change removed; `None` when it does not lead
+    /// through this node.
+    pub(crate) fn links_of(&self, pair: (NodeId, NodeId), route: RouteId) -> Option<&[LinkId]> {
+        let current = self.pairs.get(&pair).and_then(|known| known.find(route));
+        current.or_else(|| self.retired.get(&pair).and_then(|known| known.find(route)))
     }
 
     /// The flows for which this node has chosen a route, at most `limit`, the latest first. `pair_of` tells the nodes

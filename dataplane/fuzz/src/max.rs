@@ -1,7 +1,10 @@
 //! Fuzz what clients and neighbours of a node in max mode send: SOCKS5, and the header of a hop.
 
+use std::net::SocketAddr;
+
 use nm_max::hop::{Answer, Reader, Request};
 use nm_max::socks::{Credentials, Negotiation, Progress};
+use nm_max::Host;
 
 use crate::input::Input;
 
@@ -34,18 +37,9 @@ fn client(bytes: &[u8], with_password: bool, piece: usize) {
             Ok(Progress::Connect(destination)) => {
                 assert_ne!(destination.port, 0);
                 assert_eq!(negotiation.wants(), 0, "the rest belongs to the flow");
-                let request = Request {
-                    flow: 1,
-                    source: 2,
-                    exit: 3,
-                    hops: 4,
-                    destination,
-                };
-                let message = request.encode();
-                assert_eq!(
-                    read(&message, piece).and_then(|reader| reader.request().ok()),
-                    Some(request)
-                );
+                if let Host::Address(address) = destination.host {
+                    carried(SocketAddr::new(address, destination.port), piece);
+                }
                 return;
             }
             Err(error) => {
@@ -54,6 +48,25 @@ fn client(bytes: &[u8], with_password: bool, piece: usize) {
             }
         }
     }
+}
+
+/// The request of a flow to a destination is read as it was written.
+fn carried(destination: SocketAddr, piece: usize) {
+    let request = Request {
+        flow: 1,
+        source: 2,
+        previous: 3,
+        exit: 4,
+        route: 5,
+        hops: 6,
+        client: destination,
+        destination,
+    };
+    let message = request.encode();
+    assert_eq!(
+        read(&message, piece).and_then(|reader| reader.request().ok()),
+        Some(request)
+    );
 }
 
 fn neighbour(bytes: &[u8], piece: usize) {

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
@@ -30,6 +29,10 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     let failed = |e| KernelError::from_io("listen for flows", address.to_string(), e);
     let socket = open(address).map_err(failed)?;
     socket.set_reuse_address(true).map_err(failed)?;
+    if address.is_ipv6() {
+        // The same port of IPv4 has a listener of its own.
+        socket.set_only_v6(true).map_err(failed)?;
+    }
     socket.bind(&address.into()).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
     Ok(socket.into())
@@ -76,14 +79,6 @@ fn prepare(socket: &Socket) -> io::Result<()> {
 pub fn close_in_order(stream: TcpStream) {
     // An error means that the connection is gone.
     let _ = SockRef::from(&stream).set_linger(None);
-}
-
-/// Two connected non-blocking unix sockets.
-pub fn local_pair() -> io::Result<(UnixStream, UnixStream)> {
-    let (near, far) = UnixStream::pair()?;
-    near.set_nonblocking(true)?;
-    far.set_nonblocking(true)?;
-    Ok((near, far))
 }
 
 /// The destination that a redirected connection had before the packet filter changed it; `None` for a connection that

@@ -62,6 +62,29 @@ impl Pipe {
         Ok(moved)
     }
 
+    /// Moves bytes into another pipe.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when this pipe is empty or the other one is full.
+    pub fn transfer(&mut self, to: &mut Self) -> io::Result<usize> {
+        let free = PIPE_BYTES.saturating_sub(to.held).min(self.held);
+        if free == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let moved = moved(splice(
+            &self.output,
+            None,
+            &to.input,
+            None,
+            free,
+            SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+        ))?;
+        self.held = self.held.saturating_sub(moved);
+        to.held += moved;
+        Ok(moved)
+    }
+
     /// Moves bytes of the pipe into a non-blocking socket.
     ///
     /// # Errors
@@ -116,6 +139,25 @@ mod tests {
         let mut found = String::new();
         server.read_to_string(&mut found).expect("text");
         assert_eq!(found, "forty-two bytes");
+    }
+
+    #[test]
+    fn bytes_pass_from_pipe_to_pipe_as_far_as_there_is_space() {
+        let ((mut client, from), (mut server, to)) = (pair(), pair());
+        let (mut first, mut second) = (Pipe::new().expect("a pipe"), Pipe::new().expect("a pipe"));
+        let empty = first.transfer(&mut second).expect_err("nothing to move");
+        assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+        for part in [&b"forty"[..], b"-two"] {
+            client.write_all(part).expect("sent");
+            first.fill(&from).expect("bytes");
+            assert_eq!(first.transfer(&mut second).expect("moved"), part.len());
+        }
+        assert_eq!((first.held(), second.held()), (0, 9));
+        second.drain(&to).expect("bytes");
+        drop(to);
+        let mut found = String::new();
+        server.read_to_string(&mut found).expect("text");
+        assert_eq!(found, "forty-two");
     }
 
     #[test]

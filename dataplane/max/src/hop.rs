@@ -1,22 +1,24 @@
 //! The header that a node sends to the next one on a new connection of a flow, and the answer.
 //!
 //! ```text
-//! request   u16 length │ u8 version │ u64 flow │ u32 source │ u32 exit │ u8 hops │ type, address, u16 port
+//! request   u16 length │ u8 version │ u64 flow │ u32 source │ u32 previous │ u32 exit │ u32 route │ u8 hops │
+//!           client: type, address, u16 port │ destination: type, address, u16 port
 //! answer    u16 length │ u8 version │ u8 reply │ type, address, u16 port │ u8 count │ count × u32 node
 //! ```
 //!
-//! The length is that of what follows it. Lengths, numbers of nodes and flows are little endian, as in the frames of
-//! links; destinations are those of SOCKS5. Behind the answer both directions carry the bytes of the flow.
+//! The length is that of what follows it. Lengths and numbers are little endian, as in the frames of links; addresses
+//! are those of SOCKS5, without names: the first node looks them up. Behind the answer both directions carry the bytes of
+//! the flow.
 
 use std::net::SocketAddr;
 
 use thiserror::Error;
 
-use crate::address::{decode_host, TYPE_NAME, TYPE_V4, TYPE_V6};
+use crate::address::{decode_host, TYPE_V4, TYPE_V6};
 use crate::{Destination, Host, Reply};
 
 /// Increases when the format changes; both ends must have the same version.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes of a length.
 const PREFIX: usize = 2;
@@ -40,9 +42,9 @@ pub enum HopError {
     /// It ends too early, or has bytes behind its end.
     #[error("a message of another length than its content")]
     Truncated,
-    /// An invalid destination.
-    #[error("an invalid destination")]
-    Destination,
+    /// An invalid address.
+    #[error("an invalid address")]
+    Address,
     /// An unknown reply.
     #[error("reply {0}")]
     Reply(u8),
@@ -55,12 +57,18 @@ pub struct Request {
     pub flow: u64,
     /// The node at which it entered.
     pub source: u32,
+    /// The node that sends the request.
+    pub previous: u32,
     /// The node at which it leaves.
     pub exit: u32,
+    /// The route that the first node has chosen; 0 when the pair of nodes has no explicit routes.
+    pub route: u32,
     /// How many nodes may still follow.
     pub hops: u8,
-    /// Where it goes.
-    pub destination: Destination,
+    /// The address of the client that opened it.
+    pub client: SocketAddr,
+    /// Where it goes. The port is not 0.
+    pub destination: SocketAddr,
 }
 
 /// The answer to a request.
@@ -80,10 +88,12 @@ impl Request {
     pub fn encode(&self) -> Vec<u8> {
         let mut body = vec![VERSION];
         body.extend_from_slice(&self.flow.to_le_bytes());
-        body.extend_from_slice(&self.source.to_le_bytes());
-        body.extend_from_slice(&self.exit.to_le_bytes());
+        for number in [self.source, self.previous, self.exit, self.route] {
+            body.extend_from_slice(&number.to_le_bytes());
+        }
         body.push(self.hops);
-        self.destination.encode(&mut body);
+        Destination::address(self.client).encode(&mut body);
+        Destination::address(self.destination).encode(&mut body);
         with_length(&body)
     }
 
@@ -91,18 +101,24 @@ impl Request {
         let mut rest = Rest::of(body)?;
         let flow = u64::from_le_bytes(rest.array()?);
         let source = u32::from_le_bytes(rest.array()?);
+        let previous = u32::from_le_bytes(rest.array()?);
         let exit = u32::from_le_bytes(rest.array()?);
+        let route = u32::from_le_bytes(rest.array()?);
         let [hops] = rest.array()?;
-        let destination = rest.destination()?;
-        if destination.port == 0 {
-            return Err(HopError::Destination);
+        let client = rest.address()?;
+        let destination = rest.address()?;
+        if destination.port() == 0 {
+            return Err(HopError::Address);
         }
         rest.end()?;
         Ok(Self {
             flow,
             source,
+            previous,
             exit,
+            route,
             hops,
+            client,
             destination,
         })
     }
@@ -126,13 +142,7 @@ impl Answer {
         let mut rest = Rest::of(body)?;
         let [code] = rest.array()?;
         let reply = Reply::from_code(code).ok_or(HopError::Reply(code))?;
-        let Destination {
-            host: Host::Address(address),
-            port,
-        } = rest.destination()?
-        else {
-            return Err(HopError::Destination);
-        };
+        let bound = rest.address()?;
         let [count] = rest.array()?;
         let route = (0..count)
             .map(|_| rest.array().map(u32::from_le_bytes))
@@ -140,7 +150,7 @@ impl Answer {
         rest.end()?;
         Ok(Self {
             reply,
-            bound: SocketAddr::new(address, port),
+            bound,
             route,
         })
     }
@@ -175,17 +185,18 @@ impl<'a> Rest<'a> {
         self.take(N)?.try_into().map_err(|_| HopError::Truncated)
     }
 
-    fn destination(&mut self) -> Result<Destination, HopError> {
+    fn address(&mut self) -> Result<SocketAddr, HopError> {
         let [kind] = self.array()?;
         let length = match kind {
             TYPE_V4 => 4,
             TYPE_V6 => 16,
-            TYPE_NAME => usize::from(self.take(1)?[0]),
-            _ => return Err(HopError::Destination),
+            _ => return Err(HopError::Address),
         };
-        let host = decode_host(kind, self.take(length)?).ok_or(HopError::Destination)?;
+        let Some(Host::Address(address)) = decode_host(kind, self.take(length)?) else {
+            return Err(HopError::Address);
+        };
         let port = u16::from_be_bytes(self.array()?);
-        Ok(Destination { host, port })
+        Ok(SocketAddr::new(address, port))
     }
 
     fn end(self) -> Result<(), HopError> {
@@ -270,29 +281,26 @@ mod tests {
         Ok(None)
     }
 
-    fn request(host: Host) -> Request {
-        let destination = Destination { host, port: 8080 };
+    fn request(destination: &str) -> Request {
         Request {
             flow: 0x0123_4567_89ab_cdef,
             source: 1,
+            previous: 9,
             exit: 70_000,
+            route: 3,
             hops: 254,
-            destination,
+            client: "10.0.0.1:40000".parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
         }
     }
 
     #[test]
     fn messages_are_read_as_they_were_written_in_any_pieces() {
-        let hosts = [
-            Host::Address([10, 0, 0, 3].into()),
-            Host::Address("fd00::3".parse().expect("an address")),
-            Host::Name("node-3".into()),
-        ];
-        for (host, piece) in hosts
+        for (destination, piece) in ["10.0.0.3:8080", "[fd00::3]:8080"]
             .into_iter()
-            .flat_map(|host| [1, 3, 400].map(|p| (host.clone(), p)))
+            .flat_map(|destination| [1, 3, 400].map(|piece| (destination, piece)))
         {
-            let sent = request(host);
+            let sent = request(destination);
             let reader = read(&sent.encode(), piece).expect("valid").expect("whole");
             assert_eq!(reader.request(), Ok(sent));
         }
@@ -309,15 +317,18 @@ mod tests {
     fn invalid_messages_are_refused() {
         assert_eq!(read(&[0, 0], 2).err(), Some(HopError::Length(0)));
         assert_eq!(read(&[0xff, 0xff], 1).err(), Some(HopError::Length(65_535)));
-        let good = request(Host::Name("node-3".into())).encode();
+        let good = request("10.0.0.3:8080").encode();
         let bodies = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut body = good[PREFIX..].to_vec();
             change(&mut body);
             Request::decode(&body)
         };
-        assert_eq!(bodies(&|body| body[0] = 2), Err(HopError::Version(2)));
-        assert_eq!(bodies(&|body| body[18] = 9), Err(HopError::Destination));
-        assert_eq!(bodies(&|body| body[20] = b' '), Err(HopError::Destination));
+        assert_eq!(bodies(&|body| body[0] = 1), Err(HopError::Version(1)));
+        for kind in [0, 2, 3, 9] {
+            // The types of the client's address and of the destination's; a name is neither.
+            assert_eq!(bodies(&|body| body[26] = kind), Err(HopError::Address));
+            assert_eq!(bodies(&|body| body[33] = kind), Err(HopError::Address));
+        }
         assert_eq!(bodies(&|body| body.push(0)), Err(HopError::Truncated));
         for length in 1..good.len() - PREFIX {
             assert!(bodies(&|body| body.truncate(length)).is_err(), "{length}");
@@ -326,7 +337,7 @@ mod tests {
             let end = body.len();
             body[end - 2..].fill(0);
         };
-        assert_eq!(bodies(&no_port), Err(HopError::Destination));
+        assert_eq!(bodies(&no_port), Err(HopError::Address));
         assert_eq!(Answer::decode(&[VERSION, 9]), Err(HopError::Reply(9)));
     }
 }

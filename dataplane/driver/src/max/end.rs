@@ -1,18 +1,19 @@
-//! One connection of a flow: to a client, a server, or the next node.
+//! One connection of a flow: to a client, a server, or another node.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 
 use nm_kernel::relay_socket;
+
+use super::local::LocalEnd;
 
 /// A connection. Dropping one over TCP resets it.
 pub enum End {
     /// To a client, a server, or a node in another process.
     Tcp(TcpStream),
     /// To a node in this process.
-    Local(UnixStream),
+    Local(LocalEnd),
 }
 
 impl End {
@@ -22,12 +23,17 @@ impl End {
     ///
     /// `UnexpectedEof` at the end of the stream, and errors of the socket.
     pub fn read(&self, most: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; most];
-        let outcome = match self {
-            Self::Tcp(stream) => (&mut &*stream).read(&mut bytes),
-            Self::Local(stream) => (&mut &*stream).read(&mut bytes),
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Local(end) => {
+                return Ok(end.received(|from| {
+                    let count = most.min(from.messages.len());
+                    from.messages.drain(..count).collect()
+                }))
+            }
         };
-        match outcome {
+        let mut bytes = vec![0; most];
+        match (&mut &*stream).read(&mut bytes) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => {
                 bytes.truncate(count);
@@ -46,14 +52,15 @@ impl End {
     ///
     /// The socket does not take all of it.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        if message.is_empty() {
-            return Ok(());
-        }
-        let sent = match self {
-            Self::Tcp(stream) => (&mut &*stream).write(message)?,
-            Self::Local(stream) => (&mut &*stream).write(message)?,
+        let stream = match self {
+            _ if message.is_empty() => return Ok(()),
+            Self::Tcp(stream) => stream,
+            Self::Local(end) => {
+                end.sent(|to| to.messages.extend(message));
+                return Ok(());
+            }
         };
-        if sent == message.len() {
+        if (&mut &*stream).write(message)? == message.len() {
             Ok(())
         } else {
             Err(ErrorKind::WriteZero.into())
@@ -64,33 +71,33 @@ impl End {
     pub fn finish(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Local(stream) => stream.shutdown(Shutdown::Write),
+            Self::Local(end) => {
+                end.sent(|to| to.ended = true);
+                Ok(())
+            }
         }
     }
 
     /// The error that the kernel recorded for the connection, if any.
     pub fn error(&self) -> Option<io::Error> {
         match self {
-            Self::Tcp(stream) => stream.take_error(),
-            Self::Local(stream) => stream.take_error(),
+            Self::Tcp(stream) => stream.take_error().unwrap_or_else(Some),
+            Self::Local(_) => None,
         }
-        .unwrap_or_else(Some)
     }
 
     /// Closes the connection without a reset.
     pub fn close_in_order(self) {
-        match self {
-            Self::Tcp(stream) => relay_socket::close_in_order(stream),
-            Self::Local(stream) => drop(stream),
+        if let Self::Tcp(stream) = self {
+            relay_socket::close_in_order(stream);
         }
     }
-}
 
-impl AsFd for End {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    /// The descriptor of its socket; `None` within the process.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Local(stream) => stream.as_fd(),
+            Self::Tcp(stream) => Some(stream.as_fd()),
+            Self::Local(_) => None,
         }
     }
 }

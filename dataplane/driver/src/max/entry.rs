@@ -1,19 +1,19 @@
 //! Accept clients, and read what they ask for.
 
 use std::io::ErrorKind;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nm_kernel::poll::Interest;
 use nm_kernel::relay_socket;
 use nm_max::hop::MAX_HOPS;
 use nm_max::socks::{Negotiation, Progress, SocksError};
-use nm_max::{Destination, Reply};
+use nm_max::{Destination, Host, Reply};
 
 use super::end::End;
 use super::flow::{Flow, FlowKey, Request, Stage, UP};
 use super::worker::{unix_micros, Worker};
-use super::{Entry, FlowReport};
+use super::{hosts, Entry, FlowReport};
 
 /// Clients accepted per event and listener.
 const ACCEPTS: usize = 64;
@@ -137,6 +137,13 @@ impl Worker {
             received: 0,
             reason: String::new(),
         }));
+        let address = match &destination.host {
+            Host::Address(address) => Some(*address),
+            Host::Name(name) => hosts::look_up(name),
+        };
+        let Some(address) = address else {
+            return self.refuse(key, Reply::HostUnreachable, "unknown name");
+        };
         let source = self
             .members
             .get(&flow.node)
@@ -145,9 +152,10 @@ impl Worker {
             flow: number,
             source,
             exit: None,
+            route: None,
             hops: MAX_HOPS,
-            destination,
-            address: None,
+            client,
+            destination: SocketAddr::new(address, destination.port),
         });
         self.ask_route(key);
     }
@@ -171,7 +179,13 @@ impl Worker {
                 Reply::HostUnreachable,
                 "no answer of the next node in time",
             ),
-            Stage::Open(_) => self.flows.set_deadline(key, None),
+            Stage::Open(_) => match flow.held.take() {
+                Some(why) => {
+                    let limit = self.limits.held.as_secs_f64();
+                    self.reset(key, &format!("held for {limit} s: {why}"));
+                }
+                None => self.flows.set_deadline(key, None),
+            },
         }
     }
 }

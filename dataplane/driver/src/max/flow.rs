@@ -1,11 +1,10 @@
 //! The state of one flow at one node.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use nm_engine::NodeId;
+use nm_engine::{NodeId, RouteId};
 use nm_max::hop::Reader;
 use nm_max::socks::Negotiation;
-use nm_max::Destination;
 
 use super::end::End;
 use super::pump::Direction;
@@ -47,11 +46,13 @@ pub struct Request {
     pub source: NodeId,
     /// The node at which it leaves, if another node has decided it.
     pub exit: Option<NodeId>,
+    /// The route that the first node has chosen, 0 for the table; `None` before it has.
+    pub route: Option<RouteId>,
     /// How many nodes may follow.
     pub hops: u8,
-    pub destination: Destination,
-    /// The destination's address.
-    pub address: Option<IpAddr>,
+    /// The address of the client that opened it.
+    pub client: SocketAddr,
+    pub destination: SocketAddr,
 }
 
 /// A flow at one node.
@@ -61,6 +62,8 @@ pub struct Flow {
     pub stage: Stage,
     /// The connections towards the client and towards the server.
     pub ends: [Option<End>; 2],
+    /// The neighbours on both sides; `None` for the client, the server, and where it continues as packets.
+    pub neighbours: [Option<NodeId>; 2],
     /// The same flow at the neighbours that are in this process.
     pub partners: [Option<FlowKey>; 2],
     pub request: Option<Request>,
@@ -72,6 +75,8 @@ pub struct Flow {
     pub deadline: Option<u64>,
     /// Whether it waits for another turn.
     pub runnable: bool,
+    /// Why no bytes pass at present.
+    pub held: Option<String>,
 }
 
 impl Flow {
@@ -93,12 +98,14 @@ impl Flow {
             node,
             stage,
             ends: [Some(up), None],
+            neighbours: [None, None],
             partners: [None, None],
             request: None,
             entry: None,
             report: None,
             deadline: None,
             runnable: false,
+            held: None,
         }
     }
 

@@ -2,23 +2,28 @@
 //! kernel at every node.
 //!
 //! ```text
-//! client ─TCP─▶ first node ─socket pair or TCP─▶ relay ─…─▶ last node ─TCP─▶ server
+//! client ─TCP─▶ first node ─pipe─▶ relay ─…─▶ last node ─TCP─▶ server
 //! ```
 //!
 //! A client names its destination by SOCKS5, or is redirected by the packet filter of its namespace ([`redirect`]).
-//! Each node asks its engine for the next hop, so a flow takes the route that packets would take, and sends the
-//! [header](nm_max::hop) of the flow there; the last node connects to the destination from its own namespace. A node
-//! whose next hop is not in max mode connects to the destination as well, and the flow continues as packets.
+//! The first node asks its engine for the route, so a flow takes the one that its packets would take, pins included, and
+//! sends the [header](nm_max::hop) of the flow to the next node. The nodes behind it follow that route; where this is not
+//! possible the flow is refused. The last node connects to the destination from its own namespace. A node whose next hop
+//! is not in max mode connects to the destination as well, and the flow continues as packets.
 //!
 //! One thread per process, the [`worker`], carries the flows of all its nodes. Nothing is copied to user space. The end
 //! of one direction is passed on as the end of that direction, a reset as a reset, and a receiver that does not read
 //! stops its sender, because what is in transit at a node is bounded by one pipe per direction.
+//!
+//! A flow that passes a paused node, or a link that is down or was removed, is held: its bytes wait, as its packets would,
+//! and it is reset after a time limit. One whose node is stopped is reset at once.
 
 mod end;
 mod entry;
 mod flow;
 mod hosts;
 mod inbox;
+mod local;
 mod opening;
 mod pump;
 mod redirect;
@@ -26,16 +31,17 @@ mod server;
 mod table;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::{HopTarget, NodeId};
+use nm_engine::{FiveTuple, HopTarget, NodeId, RouteId};
 
 pub use nm_max::socks::Credentials;
 pub use redirect::redirect;
-pub use server::{Membership, Server};
+pub use server::{Changed, Membership, Server};
 
 /// Where a flow goes on from a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +50,8 @@ pub struct NextHop {
     pub exit: NodeId,
     /// The neighbour on the way there; `None` at the exit.
     pub next: Option<NodeId>,
+    /// The route that it takes, 0 for that of the table.
+    pub route: RouteId,
 }
 
 /// The question for the next hop of a flow.
@@ -53,17 +61,33 @@ pub struct Query {
     pub source: NodeId,
     /// Where it goes.
     pub target: HopTarget,
-    /// The number of the flow, which selects one of several routes.
-    pub flow: u64,
+    /// Its addresses and ports, by which the first node chooses one of several routes.
+    pub flow: FiveTuple,
+    /// The route that the first node has chosen; `None` there.
+    pub route: Option<RouteId>,
 }
 
 /// The answer to a [`Query`], or the reason why there is no next hop.
 pub type Found = Result<NextHop, String>;
 
+/// The state of a node and of its links, as far as it stops flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeLinks {
+    /// Whether the node is paused.
+    pub paused: bool,
+    /// Whether its links carry packets, by neighbour. One that is not listed does not stop flows.
+    pub links: BTreeMap<NodeId, bool>,
+}
+
 /// The routes of a node.
 pub trait Router: Send + Sync {
     /// Finds the next hop; calls `then` exactly once, on any thread. It must not block.
     fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>);
+
+    /// The present state of the node and its links. It must not block.
+    fn links(&self) -> NodeLinks {
+        NodeLinks::default()
+    }
 }
 
 /// How a flow entered.
@@ -125,6 +149,8 @@ pub struct Limits {
     pub client: Duration,
     /// How long a connection to a destination may take.
     pub connect: Duration,
+    /// How long a flow is held before it is reset.
+    pub held: Duration,
     /// The most flows at one node.
     pub flows: usize,
 }
@@ -135,6 +161,8 @@ impl Default for Limits {
             client: Duration::from_secs(10),
             // Clients rarely wait longer for an answer.
             connect: Duration::from_secs(20),
+            // The least time after which TCP may give a connection up (RFC 1122, section 4.2.3.5).
+            held: Duration::from_secs(100),
             flows: 4096,
         }
     }

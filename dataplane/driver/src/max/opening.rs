@@ -1,22 +1,25 @@
 //! Open a flow: find its next hop, connect to it, and tell the previous one.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nm_engine::{HopTarget, NodeId};
+use nm_engine::{FiveTuple, HopTarget, NodeId};
 use nm_kernel::relay_socket;
 use nm_max::hop::{self, Answer, Reader};
-use nm_max::{socks, Host, Reply};
+use nm_max::{socks, Reply};
 
 use super::end::End;
 use super::flow::{Flow, FlowKey, Request, Stage, DOWN, UP};
 use super::inbox::Message;
+use super::local;
 use super::pump::Direction;
 use super::worker::Worker;
-use super::{hosts, Entry, Found, Query};
+use super::{Entry, Found, Query};
 
+/// The number of TCP (RFC 790).
+const PROTOCOL_TCP: u8 = 6;
 /// How long the previous node may take for the header.
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// How long the answers of the nodes on the way may take, besides the connection at the exit.
@@ -30,26 +33,23 @@ impl Worker {
         let Some(flow) = self.flows.get(key) else {
             return;
         };
-        let Some(request) = &mut flow.request else {
+        let Some(request) = &flow.request else {
             return;
         };
-        let address = match &request.destination.host {
-            Host::Address(address) => Some(*address),
-            Host::Name(name) => hosts::look_up(name),
-        };
-        let target = match (request.exit, address) {
-            (_, None) => return self.refuse(key, Reply::HostUnreachable, "unknown name"),
-            (Some(exit), _) => HopTarget::Node(exit),
-            (None, Some(IpAddr::V4(address))) => HopTarget::Address(address),
-            (None, Some(IpAddr::V6(_))) => {
-                return self.refuse(key, Reply::NetworkUnreachable, "no route")
-            }
-        };
-        request.address = address;
+        let (client, destination) = (request.client, request.destination);
         let query = Query {
             source: request.source,
-            target,
-            flow: request.flow,
+            target: request
+                .exit
+                .map_or(HopTarget::Address(destination.ip()), HopTarget::Node),
+            flow: FiveTuple {
+                src: client.ip(),
+                dst: destination.ip(),
+                protocol: PROTOCOL_TCP,
+                src_port: client.port(),
+                dst_port: destination.port(),
+            },
+            route: request.route,
         };
         flow.stage = Stage::Routing;
         let number = flow.node;
@@ -78,7 +78,7 @@ impl Worker {
             Ok(hop) => hop,
             Err(reason) => return self.refuse(key, Reply::NetworkUnreachable, &reason),
         };
-        request.exit = Some(hop.exit);
+        (request.exit, request.route) = (Some(hop.exit), Some(hop.route));
         let Some(lab) = self
             .members
             .get(&flow.node)
@@ -99,18 +99,18 @@ impl Worker {
 
     /// Passes a flow to a node of this process.
     fn pass_on(&mut self, key: FlowKey, next: u64) {
-        let Ok((near, far)) = relay_socket::local_pair() else {
-            return self.refuse(key, Reply::Failure, "no descriptor is left");
-        };
+        let (near, far) = local::pair();
         let mut passing = Flow::passing(next, End::Local(far));
         passing.partners[UP] = Some(key);
         let Some(partner) = self.insert(passing, HEADER_LIMIT) else {
             return self.refuse(key, Reply::Failure, "too many flows");
         };
+        let neighbour = self.members.get(&next).map(|member| member.setup.node);
         let Some(flow) = self.flows.get(key) else {
             return;
         };
         flow.partners[DOWN] = Some(partner);
+        flow.neighbours[DOWN] = neighbour;
         flow.ends[DOWN] = Some(End::Local(near));
         self.send_header(key);
     }
@@ -123,20 +123,28 @@ impl Worker {
         let (Some(request), Some(next)) = (&flow.request, &flow.ends[DOWN]) else {
             return;
         };
+        let own = self
+            .members
+            .get(&flow.node)
+            .map_or(0, |member| member.setup.node);
         let header = hop::Request {
             flow: request.flow,
             source: request.source,
+            previous: own,
             exit: request.exit.unwrap_or(0),
+            route: request.route.unwrap_or(0),
             hops: request.hops.saturating_sub(1),
-            destination: request.destination.clone(),
+            client: request.client,
+            destination: request.destination,
         };
         let sent = next.send(&header.encode());
         flow.stage = Stage::Answer(Reader::default());
         let deadline = self.after(self.limits.connect + ANSWER_LIMIT);
         self.flows.set_deadline(key, Some(deadline));
         if sent.is_err() || !self.watch(key, DOWN) {
-            self.refuse(key, Reply::HostUnreachable, "the next node does not answer");
+            return self.refuse(key, Reply::HostUnreachable, "the next node does not answer");
         }
+        self.wake_partner(key, DOWN);
     }
 
     /// Reads the header of a flow from the previous node.
@@ -151,13 +159,15 @@ impl Worker {
             Ok(false) => {}
             Ok(true) => match reader.request() {
                 Ok(request) => {
+                    flow.neighbours[UP] = Some(request.previous);
                     flow.request = Some(Request {
                         flow: request.flow,
                         source: request.source,
                         exit: Some(request.exit),
+                        route: Some(request.route),
                         hops: request.hops,
+                        client: request.client,
                         destination: request.destination,
-                        address: None,
                     });
                     self.ask_route(key);
                 }
@@ -193,10 +203,10 @@ impl Worker {
         let Some(flow) = self.flows.get(key) else {
             return;
         };
-        let Some((request, ip)) = flow.request.as_ref().and_then(|r| Some((r, r.address?))) else {
+        let Some(request) = &flow.request else {
             return;
         };
-        let (number, address) = (flow.node, SocketAddr::new(ip, request.destination.port));
+        let (number, address) = (flow.node, request.destination);
         let marked = self
             .members
             .get(&number)
@@ -267,6 +277,8 @@ impl Worker {
         if let Some(report) = report {
             self.send_reports(number, vec![report]);
         }
+        self.wake_partner(key, UP);
+        self.check_held(key);
         self.pump(key);
     }
 
@@ -287,7 +299,9 @@ impl Worker {
             }
         }
         // The previous node reads the answer; it must not be reset before.
-        flow.partners[UP] = None;
+        if let Some(partner) = flow.partners[UP].take() {
+            self.woken.push_back((partner, DOWN));
+        }
         self.report_end(flow, reason);
     }
 }

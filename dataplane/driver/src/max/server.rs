@@ -5,8 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use nm_kernel::{namespace, relay_socket, KernelError};
 
@@ -15,13 +17,17 @@ use super::worker::Worker;
 use super::{Limits, NodeSetup};
 use crate::node::wait::lock;
 
+/// How long to wait for the worker to close the listeners of a node. It takes milliseconds; a worker that is stuck must
+/// not stop its node from closing.
+const REMOVE_LIMIT: Duration = Duration::from_secs(5);
+
 /// The thread that carries the flows of a process. Dropping it resets them.
 pub struct Server {
     inbox: Arc<Inbox>,
     last: AtomicU64,
 }
 
-/// A node's part of a [`Server`]; dropping it resets the flows that pass the node, and no others enter there.
+/// A node's part of a [`Server`]; dropping it resets the flows that pass the node and closes its listeners.
 pub struct Membership {
     inbox: Arc<Inbox>,
     number: u64,
@@ -34,11 +40,36 @@ impl Membership {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
+
+    /// By which the node reports changes of its state.
+    #[must_use]
+    pub fn changed(&self) -> Changed {
+        Changed {
+            inbox: Arc::clone(&self.inbox),
+            number: self.number,
+        }
+    }
+}
+
+/// Tells the worker that the state of a node or of its links has changed.
+pub struct Changed {
+    inbox: Arc<Inbox>,
+    number: u64,
+}
+
+impl Changed {
+    /// Makes the worker ask for the state, and hold, resume or reset the node's flows accordingly.
+    pub fn notify(&self) {
+        self.inbox.post(Message::Changed(self.number));
+    }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.inbox.post(Message::Remove(self.number));
+        let (done, removed) = sync_channel(0);
+        self.inbox.post(Message::Remove(self.number, done));
+        // Ends with an error at once when the worker drops the sender, which is its answer.
+        let _ = removed.recv_timeout(REMOVE_LIMIT);
     }
 }
 
@@ -74,6 +105,7 @@ impl Server {
     pub fn start(limits: Limits) -> nm_kernel::Result<Self> {
         let inbox = Arc::new(Inbox::new()?);
         let mut worker = Worker::new(Arc::clone(&inbox), limits)?;
+        let ended = Arc::clone(&inbox);
         thread::Builder::new()
             .name("max-mode".to_owned())
             .spawn(move || {
@@ -81,6 +113,7 @@ impl Server {
                 while catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
                     worker.reset_all();
                 }
+                ended.close();
             })
             .map_err(not_started)?;
         Ok(Self {

@@ -14,10 +14,13 @@ use super::flow::{Flow, FlowKey, Stage, DOWN, UP};
 use super::inbox::{Inbox, Message};
 use super::pump::Pipes;
 use super::table::{Flows, Token};
-use super::{FlowReport, Limits, NodeSetup};
+use super::{FlowReport, Limits, NodeLinks, NodeSetup};
 
 /// Turns of a flow before others get theirs; each moves up to one pipe per direction.
 const TURNS: usize = 8;
+/// Turns of all flows that can move bytes before events are read again: the bytes of a flow then cross several nodes of
+/// this process in one go.
+const ROUNDS: usize = 8;
 /// Interval of the reports of running flows.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// At most this part of the descriptors that the process may open is used for flows, two for each at every node.
@@ -31,6 +34,8 @@ pub(super) struct Member {
     pub setup: NodeSetup,
     pub listeners: Vec<TcpListener>,
     pub flows: usize,
+    /// The state of the node and its links.
+    pub links: NodeLinks,
 }
 
 pub(super) struct Worker {
@@ -46,6 +51,8 @@ pub(super) struct Worker {
     pub limits: Limits,
     /// Flows that may move more bytes without another event.
     runnable: VecDeque<FlowKey>,
+    /// Flows whose neighbour in this process has sent something of the negotiation, with the side of the neighbour.
+    pub(super) woken: VecDeque<(FlowKey, usize)>,
     /// Flows to reset because a neighbour's part was reset, with the reason.
     broken: Vec<(FlowKey, String)>,
     pipes: Pipes,
@@ -75,6 +82,7 @@ impl Worker {
             most: usize::try_from(limit).unwrap_or(usize::MAX),
             limits,
             runnable: VecDeque::new(),
+            woken: VecDeque::new(),
             broken: Vec::new(),
             pipes: Pipes::default(),
             own_namespace: namespace::current()?,
@@ -101,12 +109,14 @@ impl Worker {
                     Token::Flow(key, side) => self.ready(key, side, event.readable, event.writable),
                 }
                 self.reset_broken();
+                self.read_woken();
             }
-            for _ in 0..self.runnable.len() {
-                if let Some(key) = self.runnable.pop_front() {
-                    self.pump(key);
-                    self.reset_broken();
-                }
+            for _ in 0..ROUNDS * self.runnable.len() {
+                let Some(key) = self.runnable.pop_front() else {
+                    break;
+                };
+                self.pump(key);
+                self.reset_broken();
             }
             self.check_time();
         }
@@ -128,8 +138,12 @@ impl Worker {
         for message in self.inbox.take() {
             match message {
                 Message::Add(number, setup, listeners) => self.add(number, *setup, listeners),
-                Message::Remove(number) => self.remove(number),
+                Message::Remove(number, done) => {
+                    self.remove(number);
+                    drop(done);
+                }
                 Message::Routed(key, found) => self.routed(key, found),
+                Message::Changed(number) => self.changed(number),
                 Message::Stop => self.stopped = true,
             }
         }
@@ -144,6 +158,7 @@ impl Worker {
         self.numbers
             .insert((Arc::clone(&setup.lab), setup.node), number);
         let member = Member {
+            links: setup.router.links(),
             setup,
             listeners,
             flows: 0,
@@ -216,7 +231,11 @@ impl Worker {
             .flows
             .get(key)
             .and_then(|flow| flow.ends[side].as_ref());
-        end.is_some_and(|end| self.epoll.add_stream_edge(end, token).is_ok())
+        end.is_some_and(|end| match end.socket() {
+            Some(socket) => self.epoll.add_stream_edge(socket, token).is_ok(),
+            // A neighbour in this process says itself when it has sent something.
+            None => true,
+        })
     }
 
     fn ready(&mut self, key: FlowKey, side: usize, readable: bool, writable: bool) {
@@ -239,6 +258,69 @@ impl Worker {
         }
     }
 
+    /// Lets the neighbour of a flow read what was sent to it, if it is in this process.
+    pub(super) fn wake_partner(&mut self, key: FlowKey, side: usize) {
+        let partner = self.flows.get(key).and_then(|flow| flow.partners[side]);
+        self.woken
+            .extend(partner.map(|partner| (partner, DOWN - side)));
+    }
+
+    fn read_woken(&mut self) {
+        while let Some((key, side)) = self.woken.pop_front() {
+            self.ready(key, side, true, false);
+            self.reset_broken();
+        }
+    }
+
+    /// Gives a flow another turn.
+    fn run_later(&mut self, key: FlowKey) {
+        if let Some(flow) = self.flows.get(key) {
+            if !std::mem::replace(&mut flow.runnable, true) {
+                self.runnable.push_back(key);
+            }
+        }
+    }
+
+    /// The state of a node or of its links has changed.
+    fn changed(&mut self, number: u64) {
+        let Some(member) = self.members.get_mut(&number) else {
+            return;
+        };
+        member.links = member.setup.router.links();
+        let flows = self.flows.iter().filter(|(_, flow)| flow.node == number);
+        let keys: Vec<FlowKey> = flows.map(|(key, _)| key).collect();
+        for key in keys {
+            self.check_held(key);
+        }
+    }
+
+    /// Holds an open flow or lets it go on, by the state of its node and of the links that it passes.
+    pub(super) fn check_held(&mut self, key: FlowKey) {
+        let Some(flow) = self.flows.get(key) else {
+            return;
+        };
+        let Some(member) = self.members.get(&flow.node) else {
+            return;
+        };
+        if !matches!(flow.stage, Stage::Open(_)) {
+            return;
+        }
+        let down = |node: &NodeId| member.links.links.get(node) == Some(&false);
+        let own = member.setup.node;
+        let held = match flow.neighbours.into_iter().flatten().find(down) {
+            _ if member.links.paused => Some(format!("node {own} is paused")),
+            Some(node) => Some(format!("the link from node {own} to node {node} is down")),
+            None => None,
+        };
+        let was_held = std::mem::replace(&mut flow.held, held.clone()).is_some();
+        if held.is_some() == was_held {
+            return;
+        }
+        let deadline = held.map(|_| self.after(self.limits.held));
+        self.flows.set_deadline(key, deadline);
+        self.run_later(key);
+    }
+
     /// Moves bytes of a flow in both directions.
     pub(super) fn pump(&mut self, key: FlowKey) {
         let Some(flow) = self.flows.get(key) else {
@@ -249,12 +331,22 @@ impl Worker {
         else {
             return;
         };
-        let mut again = false;
+        if flow.held.is_some() {
+            return;
+        }
+        let (mut again, mut moved) = (false, 0);
+        // Whether the neighbours towards the client and towards the server get a turn, if they are in this process.
+        let mut wakes = [false; 2];
         for _ in 0..TURNS {
             let sent = directions[UP].turn(up, down, &mut self.pipes);
             let received = directions[DOWN].turn(down, up, &mut self.pipes);
             match (sent, received) {
-                (Ok(sent), Ok(received)) => again = sent || received,
+                (Ok(sent), Ok(received)) => {
+                    wakes[UP] |= sent.freed || received.sent;
+                    wakes[DOWN] |= sent.sent || received.freed;
+                    again = sent.moved + received.moved > 0;
+                    moved += sent.moved + received.moved;
+                }
                 (Err(error), _) | (_, Err(error)) => {
                     return self.reset(key, &reason(&error));
                 }
@@ -263,16 +355,25 @@ impl Worker {
                 break;
             }
         }
+        let partners = flow.partners;
         if let Some(report) = &mut flow.report {
             (report.sent, report.received) = (directions[UP].bytes, directions[DOWN].bytes);
         }
-        if flow.is_finished() {
+        // A reset that arrives while its direction is blocked is found here alone.
+        let broken = match moved {
+            0 => up.error().or_else(|| down.error()),
+            _ => None,
+        };
+        let finished = flow.is_finished();
+        for (partner, _) in partners.into_iter().zip(wakes).filter(|(_, wakes)| *wakes) {
+            partner.into_iter().for_each(|key| self.run_later(key));
+        }
+        if finished {
             self.finish(key);
-        } else if again && !std::mem::replace(&mut flow.runnable, true) {
-            self.runnable.push_back(key);
-        } else if let Some(error) = up.error().or_else(|| down.error()) {
-            // A reset that arrives while its direction is blocked.
+        } else if let Some(error) = broken {
             self.reset(key, &reason(&error));
+        } else if again {
+            self.run_later(key);
         }
     }
 

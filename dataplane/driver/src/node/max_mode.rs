@@ -1,6 +1,6 @@
 //! A node in max mode: its listener, its routes, and the reports of its flows.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -14,7 +14,9 @@ use super::start::Options;
 use super::state::NodeState;
 use super::Node;
 use crate::config::{NodeSettings, OperatingMode};
-use crate::max::{self, FlowReport, FlowSink, Found, NextHop, NodeSetup, Query, Router, Server};
+use crate::max::{
+    self, FlowReport, FlowSink, Found, NextHop, NodeLinks, NodeSetup, Query, Router, Server,
+};
 use crate::runtime::{NodePort, RuntimeError};
 
 /// Flows in one message: some 200 kB.
@@ -60,28 +62,40 @@ impl Node {
             self.state.note(NodeEvent::NoRedirect { reason });
         }
         // Without a password only the programs of the node itself may enter.
-        let address = match settings.socks5_credentials {
-            Some(_) => Ipv4Addr::UNSPECIFIED,
-            None => Ipv4Addr::LOCALHOST,
+        let (address, address6) = match settings.socks5_credentials {
+            Some(_) => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
+            None => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
         };
+        let mut listen = vec![SocketAddr::from((address, port))];
+        listen.extend(settings.ipv6.map(|_| SocketAddr::from((address6, port))));
         let setup = NodeSetup {
             lab: Arc::from(settings.lab.as_str()),
             node: settings.node_id,
             namespace: space,
-            listen: vec![SocketAddr::from((address, port))],
+            listen,
             credentials: settings.socks5_credentials.clone(),
             redirected: redirects,
-            router: Arc::new(EngineRoutes(self.port.clone())),
+            router: Arc::new(EngineRoutes {
+                port: self.port.clone(),
+                state: Arc::clone(&self.state),
+            }),
             sink: Arc::clone(&self.state) as _,
         };
         let server = Server::get_or_start().map_err(RuntimeError::from)?;
-        self.end_with(server.add(setup).map_err(RuntimeError::from)?);
+        let membership = server.add(setup).map_err(RuntimeError::from)?;
+        self.state.tell_max_mode(Some(membership.changed()));
+        // The state may have changed after the server has read it and before it was told of changes.
+        membership.changed().notify();
+        self.end_with(membership);
         Ok(())
     }
 }
 
 /// The routes of a node's packets.
-struct EngineRoutes(NodePort);
+struct EngineRoutes {
+    port: NodePort,
+    state: Arc<NodeState>,
+}
 
 impl Router for EngineRoutes {
     fn next_hop(&self, query: Query, then: Box<dyn FnOnce(Found) + Send>) {
@@ -89,14 +103,19 @@ impl Router for EngineRoutes {
             src: query.source,
             target: query.target,
             flow: query.flow,
+            route: query.route,
         };
-        self.0.command_then(command, move |answer| {
+        self.port.command_then(command, move |answer| {
             then(match answer {
-                Ok(CommandOutput::Hop { exit, next }) => Ok(NextHop { exit, next }),
+                Ok(CommandOutput::Hop { exit, next, route }) => Ok(NextHop { exit, next, route }),
                 Ok(_) => Err("the engine gave another answer".to_owned()),
                 Err(error) => Err(error.to_string()),
             });
         });
+    }
+
+    fn links(&self) -> NodeLinks {
+        self.state.look(|facts| facts.carrying.clone())
     }
 }
 

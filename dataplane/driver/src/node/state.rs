@@ -19,6 +19,7 @@ use super::receiver::{Message, Queue};
 use super::records::Records;
 use super::wait::{lock, Signal};
 use crate::control::LinkReport;
+use crate::max::{Changed, NodeLinks};
 use crate::runtime::{Carrier, NodeSink};
 
 /// A group in the directory.
@@ -58,6 +59,8 @@ pub struct Facts {
     pub memberships: HashSet<u32>,
     /// Links by neighbour.
     pub links: BTreeMap<NodeId, KnownLink>,
+    /// What holds flows in max mode: whether the node is paused, and which links carry packets.
+    pub carrying: NodeLinks,
     /// Lossless transfers, running and ended.
     pub sessions: Records,
     /// Whether there is a connection to the controller.
@@ -72,6 +75,8 @@ pub struct NodeState {
     facts: Mutex<Facts>,
     queues: Mutex<HashMap<ReceiverId, Arc<Queue>>>,
     links: Mutex<Option<LinkReport>>,
+    /// Told about changes of [`Facts::carrying`].
+    max_mode: Mutex<Option<Changed>>,
     /// Notified when a fact changes.
     pub signal: Signal,
 }
@@ -84,6 +89,7 @@ impl NodeState {
             facts: Mutex::default(),
             queues: Mutex::default(),
             links: Mutex::default(),
+            max_mode: Mutex::default(),
             signal: Signal::default(),
         }
     }
@@ -132,6 +138,19 @@ impl NodeState {
         }
     }
 
+    /// From now on changes of [`Facts::carrying`] are told to max mode; what they were before it reads itself.
+    pub fn tell_max_mode(&self, changed: Option<Changed>) {
+        *lock(&self.max_mode) = changed;
+    }
+
+    /// Changes what holds flows in max mode.
+    fn holds(&self, change: impl FnOnce(&mut NodeLinks)) {
+        self.change_quietly(|facts| change(&mut facts.carrying));
+        if let Some(changed) = &*lock(&self.max_mode) {
+            changed.notify();
+        }
+    }
+
     /// Adds a receiver's queue. Messages that arrived earlier are lost, as with a socket bound late.
     pub fn add_queue(&self, receiver: ReceiverId, queue: Arc<Queue>) {
         lock(&self.queues).insert(receiver, queue);
@@ -161,7 +180,13 @@ impl NodeSink for NodeState {
             }
             return;
         }
-        self.change(|facts| facts.apply(event));
+        match event {
+            Event::NodePaused { paused } => self.holds(|carrying| carrying.paused = paused),
+            Event::LinkCarries { remote, carries } => self.holds(|carrying| {
+                carrying.links.insert(remote, carries);
+            }),
+            other => self.change(|facts| facts.apply(other)),
+        }
     }
 
     fn deliver(&self, delivery: Delivery) -> bool {
@@ -219,6 +244,7 @@ impl NodeSink for NodeState {
         self.change(|facts| {
             facts.trees.clear();
             facts.links.clear();
+            facts.carrying.links.clear();
             let reason = reason.to_owned();
             facts.events.push(NodeEvent::EngineRestarted { reason });
         });

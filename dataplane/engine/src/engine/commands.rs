@@ -27,13 +27,7 @@ impl Engine {
             }
             Command::SetLink { remote, spec } => self.set_link(now, remote, spec, io),
             Command::SetPaused { paused } => Ok(self.pause(now, paused, io)),
-            Command::RemoveLink { remote } => {
-                let link = self.known_link(remote)?;
-                self.links.remove(now, link, io);
-                self.probes.link_down(link, io);
-                self.routes.links_changed();
-                Ok(CommandOutput::Done)
-            }
+            Command::RemoveLink { remote } => self.remove_link(now, remote, io),
             Command::InstallRoutes { table, routes, removed } => {
                 check_routes(&routes)?;
                 self.routes.install(table, routes, &removed, &mut self.links);
@@ -73,7 +67,7 @@ impl Engine {
                 self.sessions.cancel(now, session, io)?;
                 Ok(CommandOutput::Done)
             }
-            Command::FindHop { src, target, flow } => self.find_hop(src, target, flow),
+            Command::FindHop { src, target, flow, route } => self.find_hop(src, target, &flow, route),
             Command::NodeGone { node, reason } => {
                 self.sessions.node_gone(now, node, &reason, io);
                 Ok(CommandOutput::Done)
@@ -83,6 +77,9 @@ impl Engine {
     }
 
     fn pause(&mut self, now: Instant, paused: bool, io: &mut Io) -> CommandOutput {
+        if self.paused != paused {
+            io.events.push(Event::NodePaused { paused });
+        }
         self.set_paused(now, paused);
         if !paused {
             self.links.release(now, io);
@@ -114,15 +111,38 @@ impl Engine {
         }
         self.routes.links_changed();
         let rng = Rng::new(self.config.seed, &["link", &self.config.name, remote_name]);
-        Ok(CommandOutput::Link(self.links.add(now, remote, rng, spec, io)))
+        let carried = self.links.find(remote).is_some_and(|link| self.links.carries(link));
+        let link = self.links.add(now, remote, rng, spec, io);
+        self.note_link(link, carried, io);
+        Ok(CommandOutput::Link(link))
     }
 
     fn set_link(&mut self, now: Instant, remote: NodeId, spec: LinkSpec, io: &mut Io) -> Output {
         check_spec(&spec)?;
         let link = self.known_link(remote)?;
+        let carried = self.links.carries(link);
         self.links.set(now, link, spec, io);
+        self.note_link(link, carried, io);
         self.routes.links_changed();
         Ok(CommandOutput::Done)
+    }
+
+    fn remove_link(&mut self, now: Instant, remote: NodeId, io: &mut Io) -> Output {
+        let link = self.known_link(remote)?;
+        let carried = self.links.carries(link);
+        self.links.remove(now, link, io);
+        self.note_link(link, carried, io);
+        self.probes.link_down(link, io);
+        self.routes.links_changed();
+        Ok(CommandOutput::Done)
+    }
+
+    /// Reports that a link began or ceased to carry packets, if it did.
+    pub(super) fn note_link(&self, link: LinkId, carried: bool, io: &mut Io) {
+        let carries = self.links.carries(link);
+        if let Some(remote) = self.links.remote(link).filter(|_| carries != carried) {
+            io.events.push(Event::LinkCarries { remote, carries });
+        }
     }
 
     fn known_link(&self, remote: NodeId) -> Result<LinkId, CommandError> {
@@ -246,7 +266,7 @@ impl Engine {
         if self.map.is_group(addr) {
             return self.groups.by_addr(addr).map(|_| ()).ok_or(CommandError::UnknownGroupAddress(dest));
         }
-        self.map.node_of(addr).map(|_| ()).ok_or(CommandError::UnknownAddress(dest))
+        self.map.node_of(addr).map(|_| ()).ok_or(CommandError::UnknownAddress(dest.into()))
     }
 }
 

@@ -1,58 +1,68 @@
 //! Tell the driver where a flow that is not carried as packets goes next, by the routes that packets take.
 
+use std::net::IpAddr;
+
 use super::forward::is_unicast_outside;
 use super::Engine;
 use crate::address::Owner;
-use crate::link::NO_LINK;
 use crate::route::OUTSIDE;
-use crate::wire::ip;
-use crate::{CommandError, CommandOutput, FiveTuple, HopTarget, NodeId};
+use crate::{CommandError, CommandOutput, FiveTuple, HopTarget, LinkId, NodeId, RouteId};
 
 impl Engine {
-    /// The node at which a flow of `src` leaves, and the neighbour through which it gets there; of several routes the
-    /// one that `flow` selects.
+    /// The node at which a flow of `src` leaves, and the neighbour through which it gets there.
+    ///
+    /// Of several routes the first node chooses as for a packet of the flow: pins, then hashing. The nodes behind it
+    /// follow the number of the route, and refuse the flow where that is not possible.
     pub(super) fn find_hop(
         &self,
         src: NodeId,
         target: HopTarget,
-        flow: u64,
+        flow: &FiveTuple,
+        route: Option<RouteId>,
     ) -> Result<CommandOutput, CommandError> {
-        let exit = match target {
-            HopTarget::Node(node) => node,
-            HopTarget::Address(address) => match self.map.owner(address.into()) {
-                Owner::Node(node) | Owner::Behind(node) => node,
-                Owner::Nobody if is_unicast_outside(address) => OUTSIDE,
-                // As for packets: beyond the nodes that exist, the user-space range is outside.
-                Owner::User(node) if !self.routes.knows(node) && is_unicast_outside(address) => OUTSIDE,
-                _ => return Err(CommandError::UnknownAddress(address)),
-            },
-        };
-        if self.paused {
-            return Err(CommandError::Invalid(format!("node {} is paused", self.config.node_id)));
-        }
+        let exit = self.exit(target)?;
         let own = self.config.node_id;
-        if exit == own || (exit == OUTSIDE && self.config.uplink) {
-            return Ok(CommandOutput::Hop { exit: own, next: None });
+        if self.paused {
+            return Err(CommandError::Invalid(format!("node {own} is paused")));
         }
-        let explicit =
-            self.routes.explicit_link((src, exit), &self.as_five_tuple(src, exit, flow), &self.links);
-        let link = explicit.unwrap_or_else(|| self.routes.towards(exit));
-        match self.links.neighbour(link) {
-            Some(next) if link != NO_LINK => Ok(CommandOutput::Hop { exit, next: Some(next) }),
-            _ if exit == OUTSIDE => Err(CommandError::Invalid("no route to an uplink".to_owned())),
-            _ => Err(CommandError::NoRoute(exit)),
+        if exit == own || (exit == OUTSIDE && self.config.uplink) {
+            return Ok(CommandOutput::Hop { exit: own, next: None, route: 0 });
+        }
+        let pair = (src, exit);
+        let route = match route {
+            Some(route) => route,
+            None => self.routes.route_of(pair, flow, 0, &self.links).map_or(0, |choice| choice.route),
+        };
+        let links = match route {
+            0 => vec![self.routes.towards(exit)],
+            _ => self.routes.links_of(pair, route).map(<[LinkId]>::to_vec).ok_or_else(|| {
+                CommandError::Invalid(format!("route {route} of the flow does not lead through node {own}"))
+            })?,
+        };
+        // Packets of a route with several next hops are sent to each of them; a flow takes the first that it can.
+        if let Some(next) = links.iter().find_map(|&link| self.links.neighbour(link)) {
+            return Ok(CommandOutput::Hop { exit, next: Some(next), route });
+        }
+        match links.first().and_then(|&link| self.links.remote(link)) {
+            Some(next) => Err(CommandError::Invalid(format!("the link to node {next} is down"))),
+            None if exit == OUTSIDE => Err(CommandError::Invalid("no route to an uplink".to_owned())),
+            None => Err(CommandError::NoRoute(exit)),
         }
     }
 
-    /// A 5-tuple that stands for the flow where routes are chosen, equal at every node.
-    fn as_five_tuple(&self, src: NodeId, exit: NodeId, flow: u64) -> FiveTuple {
-        let address = |node| self.config.addresses.node_addr(node).into();
-        FiveTuple {
-            src: address(src),
-            dst: address(exit),
-            protocol: ip::TCP,
-            src_port: flow as u16,
-            dst_port: (flow >> 16) as u16,
+    fn exit(&self, target: HopTarget) -> Result<NodeId, CommandError> {
+        let address = match target {
+            HopTarget::Node(node) => return Ok(node),
+            HopTarget::Address(address) => address,
+        };
+        // Uplinks are for IPv4 alone.
+        let leaves = matches!(address, IpAddr::V4(address) if is_unicast_outside(address));
+        match self.map.owner_at(address) {
+            Owner::Node(node) | Owner::Behind(node) if node != OUTSIDE => Ok(node),
+            Owner::Nobody if leaves => Ok(OUTSIDE),
+            // As for packets: beyond the nodes that exist, the user-space range is outside.
+            Owner::User(node) if !self.routes.knows(node) && leaves => Ok(OUTSIDE),
+            _ => Err(CommandError::UnknownAddress(address)),
         }
     }
 }

@@ -146,7 +146,9 @@ impl Engine {
 
     /// Sets the state of a link. Packets in the queues of a link that goes down are lost.
     pub fn handle_link_state(&mut self, now: Instant, link: LinkId, up: bool, io: &mut Io) {
+        let carried = self.links.carries(link);
         self.links.set_up(now, link, up, io);
+        self.note_link(link, carried, io);
         if !up {
             self.probes.link_down(link, io);
         }

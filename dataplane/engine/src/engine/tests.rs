@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 mod behind;
 mod outside;
+mod states;
 
 use crate::stats::DropCause;
 use crate::{LinkSpec, Pool, VnetHeader};

@@ -148,6 +148,11 @@ impl Links {
         (link.known && link.up && !link.spec.down).then_some(link.remote)
     }
 
+    /// The neighbour of a link, whatever its state.
+    pub(crate) fn remote(&self, id: LinkId) -> Option<NodeId> {
+        Some(self.slots.get(id as usize)?.remote)
+    }
+
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         self.slots.get_mut(id as usize)
     }

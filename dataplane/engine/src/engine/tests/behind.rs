@@ -82,5 +82,5 @@ fn no_session_begins_with_an_address_behind_a_node() {
         Command::ReceiveData { dest, source: 3, expected_bytes: 1 },
         &mut io,
     );
-    assert_eq!(refused.expect_err("refused"), CommandError::UnknownAddress(dest));
+    assert_eq!(refused.expect_err("refused"), CommandError::UnknownAddress(dest.into()));
 }
