@@ -72,6 +72,7 @@ class Agent:
         work: Where the code of scenarios is unpacked.
         logs: Where each node has a log file of its own; None in a container, whose log is its node's.
         watchdog: Watches over what roles share with the nodes.
+        authority: The certificate authority of the controller's certificate, PEM text; empty without TLS.
     """
 
     def __init__(
