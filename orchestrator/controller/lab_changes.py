@@ -7,9 +7,8 @@ differs between the two files takes effect here; what is in both keeps its live 
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.controller import restore
@@ -17,6 +16,7 @@ from orchestrator.controller.agent_handler import AgentHandler
 from orchestrator.controller.core import Core, Session
 from orchestrator.controller.errors import LabChangeInvalid, LinkNotApplied, RouteNotApplied
 from orchestrator.controller.explicit_routes import OF_FILE, Identity
+from orchestrator.controller.file_difference import Ends, FileDifference, settings_of
 from orchestrator.controller.group_changes import change_member, delete_group, set_trees
 from orchestrator.controller.link_changes import MAX_CAUSE, STORE_LIMIT, put_in_force, unchanged_route
 from orchestrator.controller.node_handler import node_row
@@ -26,19 +26,10 @@ from orchestrator.controller.user_flows import UserFlows
 from orchestrator.errors import StoreUnavailable
 from orchestrator.protocol import Frame, Message
 from orchestrator.protocol import messages as m
-from orchestrator.settings.controller import (
-    ControllerSettings,
-    LinkEntry,
-    NodeEntry,
-    RouteEntry,
-    loads_controller,
-)
+from orchestrator.settings.controller import ControllerSettings, NodeEntry
 from orchestrator.store import RouteRow
 
 __all__ = ["LabChanges"]
-
-MAX_FILE = 64 * 2**20
-"""Bytes of a controller file: a hundred times that of a lab of 1,000 nodes, with space for traces."""
 
 APPLY_LIMIT = 5.0
 """Seconds that nodes have to confirm that links were removed."""
@@ -48,72 +39,6 @@ DRAIN = 0.02
 
 MAX_DRAIN = 2.0
 """The most that is waited for that: a longer delay loses packets, as a cable that is pulled does."""
-
-_LIVE = frozenset({"nodes", "links", "routes", "flows", "n_nodes", "path"})
-"""What of the file may differ while the lab runs."""
-
-Ends = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """The difference between two controller files.
-
-    Attributes:
-        added: Nodes that are new.
-        removed: Nodes that are no more.
-        labels: Nodes whose labels are others, with them.
-        links: Links that are new or others, None for those that are no more.
-        new_links: Those of them that are new.
-        routes: Likewise, by what tells them apart.
-        flows: Whether the flows of the file are others.
-    """
-
-    added: tuple[NodeEntry, ...]
-    removed: frozenset[int]
-    labels: dict[int, dict[str, str]]
-    links: dict[Ends, Link | None]
-    new_links: frozenset[Ends]
-    routes: dict[Identity, RouteEntry | None]
-    flows: bool
-
-    @classmethod
-    def between(cls, old: ControllerSettings, new: ControllerSettings) -> _Change:
-        """Compare them.
-
-        Raises:
-            LabChangeInvalid: They differ in what cannot change while the lab runs.
-        """
-        for key in (each.name for each in fields(old)):
-            if key not in _LIVE and getattr(old, key) != getattr(new, key):
-                text = f"`{key}` cannot change while the lab runs"
-                raise LabChangeInvalid(text, hint="take the lab down, and bring it up from the new file")
-        before, after = ({each.node_id: each for each in file.nodes} for file in (old, new))
-        for node_id in before.keys() & after.keys():
-            if replace(before[node_id], labels={}) != replace(after[node_id], labels={}):
-                text = f"node {node_id} cannot change while it runs, except for its labels"
-                raise LabChangeInvalid(text, hint="remove the node, and add it again")
-        was, now = (_declared_links(file) for file in (old, new))
-        links, made = restore.declared_links(new), now.keys() - was.keys()
-        differ = [ends for ends in was.keys() | now.keys() if was.get(ends) != now.get(ends)]
-        routes, known = restore.declared_routes(new), restore.declared_routes(old)
-        return cls(
-            tuple(after[node_id] for node_id in sorted(after.keys() - before.keys())),
-            frozenset(before.keys() - after.keys()),
-            {
-                node_id: dict(after[node_id].labels)
-                for node_id in before.keys() & after.keys()
-                if dict(before[node_id].labels) != dict(after[node_id].labels)
-            },
-            {ends: links.get(ends) for ends in sorted(differ)},
-            frozenset(made),
-            {
-                route: routes.get(route)
-                for route in (*known, *(each for each in routes if each not in known))
-                if known.get(route) != routes.get(route)
-            },
-            old.flows != new.flows,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +68,8 @@ class LabChanges:
 
     async def _change_lab(self, session: Session, frame: Frame, message: m.ChangeLab) -> None:
         async with self._one:
-            file = _settings_of(message.settings)
-            change = _Change.between(self._core.settings, file)
+            file = settings_of(message.settings)
+            change = FileDifference.between(self._core.settings, file)
             new = [] if message.check or message.drain else await self._new_numbers(change)
             uses = list(self._uses(change))
             if message.drain and not message.check:
@@ -173,7 +98,7 @@ class LabChanges:
 
     # Checks.
 
-    def _require_possible(self, change: _Change, uses: Collection[_Use], *, force: bool) -> None:
+    def _require_possible(self, change: FileDifference, uses: Collection[_Use], *, force: bool) -> None:
         """Check that removed nodes are gone, and that nothing else needs them.
 
         Raises:
@@ -192,7 +117,7 @@ class LabChanges:
                 hint = "stop the run first" if use.kind == "run" else "`--force` removes that as well"
                 raise LabChangeInvalid(f"something is in use: {use.what}", id="lab.in-use", hint=hint)
 
-    def _uses(self, change: _Change) -> Iterator[_Use]:
+    def _uses(self, change: FileDifference) -> Iterator[_Use]:
         """Return what of the running lab removed nodes and links are part of."""
         lab, gone = self._core.lab, change.removed
         cut = {ends for ends, link in change.links.items() if link is None}
@@ -227,7 +152,7 @@ class LabChanges:
 
     async def _apply(
         self,
-        change: _Change,
+        change: FileDifference,
         file: ControllerSettings,
         new: Collection[int],
         uses: Collection[_Use],
@@ -269,7 +194,7 @@ class LabChanges:
         await self._wait_removed(removed)
         await put_in_force(core, changed, state=True)
 
-    async def _drain(self, change: _Change) -> None:
+    async def _drain(self, change: FileDifference) -> None:
         """Route around links and nodes that are to go, and wait until packets under way have left them."""
         core, registry = self._core, self._core.lab.registry
         links = [
@@ -326,7 +251,7 @@ class LabChanges:
             core.events.add("node.added", node.id, {"name": node.name, "cause": cause})
         core.store.lab.save_nodes([node_row(node) for node in nodes])
 
-    def _change_links(self, change: _Change) -> list[Link]:
+    def _change_links(self, change: FileDifference) -> list[Link]:
         """Put in links that are new or others; return them."""
         core, registry = self._core, self._core.lab.registry
         wanted = {ends: link for ends, link in change.links.items() if link is not None}
@@ -350,7 +275,7 @@ class LabChanges:
             # A node that hangs does not keep the rest; it is named at the end.
             await core.wait_until(lambda: not unchanged_route(core, possible), APPLY_LIMIT)
 
-    async def _new_numbers(self, change: _Change) -> list[int]:
+    async def _new_numbers(self, change: FileDifference) -> list[int]:
         """Return numbers for the routes of the file that have none.
 
         Raises:
@@ -358,11 +283,11 @@ class LabChanges:
         """
         return await self._core.store.new_routes(len(self._unnumbered(change)))
 
-    def _unnumbered(self, change: _Change) -> list[Identity]:
+    def _unnumbered(self, change: FileDifference) -> list[Identity]:
         known = self._core.lab.explicit.of_file
         return [route for route, entry in change.routes.items() if entry is not None and route not in known]
 
-    def _routes(self, change: _Change, new: Collection[int]) -> tuple[list[int], dict[int, RouteRow]]:
+    def _routes(self, change: FileDifference, new: Collection[int]) -> tuple[list[int], dict[int, RouteRow]]:
         """Return the numbers of routes that go, and those that are new or others.
 
         What an operator or SQL made of a route of the file stays, whatever the file says of it.
@@ -430,27 +355,6 @@ class LabChanges:
         if not await self._core.wait_until(lambda: not missing(), APPLY_LIMIT):
             text = f"the lab was changed, but {missing() or 'not in time'}"
             raise LinkNotApplied(text, hint="it will be applied when the node answers")
-
-
-def _settings_of(data: bytes) -> ControllerSettings:
-    """Read the controller file of a request.
-
-    Raises:
-        LabChangeInvalid: It is not compressed, or too large.
-        SettingsInvalid: It is no controller file.
-    """
-    reader = zlib.decompressobj()
-    try:
-        text = reader.decompress(data, MAX_FILE).decode()
-    except (zlib.error, UnicodeDecodeError) as error:
-        raise LabChangeInvalid(f"the controller file cannot be read: {error}") from None
-    if not reader.eof:
-        raise LabChangeInvalid(f"the controller file is cut off, or has more than {MAX_FILE} bytes")
-    return loads_controller(text)
-
-
-def _declared_links(settings: ControllerSettings) -> dict[Ends, LinkEntry]:
-    return {pair(entry.a, entry.b): entry for entry in settings.links}
 
 
 def _crosses(edges: Collection[Ends], nodes: Collection[int], links: Collection[Ends]) -> bool:
