@@ -21,7 +21,8 @@ __all__ = [
     "LabTables",
     "begin",
     "link_values",
-    "next_numbers",
+    "new_pin",
+    "new_routes",
     "read_deleted_links",
     "read_file_routes",
     "read_groups",
@@ -300,10 +301,28 @@ async def read_deleted_links(connection: AsyncConnection) -> frozenset[tuple[int
     return frozenset((key[0], key[1]) for (key,) in await cursor.fetchall())
 
 
-async def next_numbers(connection: AsyncConnection, function: str, count: int) -> list[int]:
-    """Return numbers for new routes (`nm_next_route`) or pins (`nm_next_pin`), which nobody else gets."""
-    cursor = await connection.execute(f"SELECT {function}() FROM generate_series(1, %s)".encode(), (count,))
-    return [int(row[0]) for row in await cursor.fetchall()]
+_NEW_ROUTES = """
+    SELECT number FROM (SELECT nextval('route_numbers') AS number FROM generate_series(1, %s)) AS new
+    WHERE NOT EXISTS (SELECT FROM routes WHERE route_id = number)
+        AND NOT EXISTS (SELECT FROM file_routes WHERE route_id = number)
+    ORDER BY number"""
+
+
+async def new_routes(connection: AsyncConnection, count: int) -> list[int]:
+    """Return numbers for new routes, in order, that nobody else gets; `nm_next_route` for many at once."""
+    found: list[int] = []
+    while len(found) < count:
+        cursor = await connection.execute(_NEW_ROUTES, (count - len(found),))
+        found += [int(row[0]) for row in await cursor.fetchall()]
+    return found
+
+
+async def new_pin(connection: AsyncConnection) -> int:
+    """Return a number for a new pin, which nobody else gets."""
+    cursor = await connection.execute("SELECT nm_next_pin()")
+    row = await cursor.fetchone()
+    assert row is not None, "a function returns a row"
+    return int(row[0])
 
 
 async def read_groups(connection: AsyncConnection, ids: Iterable[int] | None = None) -> tuple[GroupRow, ...]:

@@ -158,12 +158,12 @@ class Store:
     async def new_routes(self, count: int) -> list[int]:
         """Return numbers for new routes, in order; no other route gets one of them."""
         async with self._connection() as connection:
-            return await lab.next_numbers(connection, "nm_next_route", count)
+            return await lab.new_routes(connection, count)
 
     async def new_pin(self) -> int:
         """Return a number for a new pin; no other pin gets it."""
         async with self._connection() as connection:
-            return (await lab.next_numbers(connection, "nm_next_pin", 1))[0]
+            return await lab.new_pin(connection)
 
     async def open_flows(self) -> list[FlowRow]:
         """Read the user-space flows that have not ended."""
