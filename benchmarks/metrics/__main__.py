@@ -65,10 +65,17 @@ def throughput_result(pairs: Sequence[throughput.Pair]) -> LimitResult:
     """Return the result of the throughput: the median of the ratios of all rounds."""
     ratios = sorted(pair.ratio for pair in pairs)
     quarter = len(ratios) // 4
+    costs = [
+        pair.on.cpu_seconds_per_gigabit / pair.off.cpu_seconds_per_gigabit
+        for pair in pairs
+        if pair.on.cpu_seconds_per_gigabit and pair.off.cpu_seconds_per_gigabit
+    ]
+    cpu = f"; CPU time per gigabit {statistics.median(costs):.3f} of that without" if costs else ""
     return THROUGHPUT.result(
         statistics.median(ratios),
         f"two links, {number(statistics.median(pair.off.value for pair in pairs), 'Gb/s')} without; median of"
-        f" {len(ratios)} rounds in turn, the middle half {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}",
+        f" {len(ratios)} rounds in turn, the middle half {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}"
+        f"{cpu}",
     )
 
 
@@ -91,7 +98,15 @@ def main(words: list[str] | None = None) -> int:
         if options.only != "controller":
             pairs = throughput.measure(options.rounds, SAMPLE_SECONDS, told)
             results.append(throughput_result(pairs))
-            measured["throughput"] = [{"off": pair.off.value, "on": pair.on.value} for pair in pairs]
+            measured["throughput"] = [
+                {
+                    "off": pair.off.value,
+                    "on": pair.on.value,
+                    "off_cpu": pair.off.cpu_seconds_per_gigabit,
+                    "on_cpu": pair.on.cpu_seconds_per_gigabit,
+                }
+                for pair in pairs
+            ]
     except NotRunnable as error:
         told(f"cannot run here: {error}")
         return 4

@@ -34,9 +34,13 @@ def test_results_are_medians_and_the_idle_controller_does_not_count() -> None:
 
 
 def test_throughput_is_compared_within_each_round() -> None:
-    pairs = [Pair(Sample(off), Sample(off * ratio)) for off, ratio in ((10, 0.97), (20, 1.0), (5, 0.99))]
+    pairs = [
+        Pair(Sample(off, cpu_seconds_per_gigabit=1.0), Sample(off * ratio, cpu_seconds_per_gigabit=1.01))
+        for off, ratio in ((10, 0.97), (20, 1.0), (5, 0.99))
+    ]
     found = throughput_result(pairs)
     assert found.value == pytest.approx(0.99) and found.ok
+    assert "CPU time per gigabit 1.010" in found.detail
     assert not throughput_result(pairs[:1]).ok
 
 
