@@ -18,15 +18,16 @@ from benchmarks.limits import Limit, LimitResult
 from benchmarks.metrics import controller, throughput
 from benchmarks.tables import number, table
 
-__all__ = ["controller_results", "main", "parse", "throughput_result"]
+__all__ = ["controller_results", "load_result", "main", "parse", "throughput_result"]
 
 CPU = Limit("metrics-cpu", "1,000 nodes report each second: controller", "% of a core", 5)
 ROWS = Limit("metrics-rows", "1,000 nodes report each second: rows in Postgres, with indexes", "MB/s", 1)
+LOAD = Limit("metrics-load", "CPU time that metrics add in a lab of 3 nodes", "% of a core", 2)
 THROUGHPUT = Limit("metrics-throughput", "TCP with metrics / without", "ratio", 0.98, True)
 
 NODES = 1_000
 CONTROLLER_ROUNDS, CONTROLLER_SECONDS = 5, 5
-SAMPLE_SECONDS = 2
+SAMPLE_SECONDS, LOAD_SECONDS = 2, 20
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -59,6 +60,15 @@ def controller_results(rounds: Sequence[controller.Round]) -> list[LimitResult]:
         ),
         ROWS.result(statistics.median(sizes), f"all {reports:,} reports are there"),
     ]
+
+
+def load_result(load: throughput.Load) -> LimitResult:
+    """Return the result of the CPU time under small traffic."""
+    return LOAD.result(
+        100 * (load.on - load.off),
+        f"hosts, controller and Postgres under a ping every {throughput.PING_S:g} s, {LOAD_SECONDS} s:"
+        f" {100 * load.on:.2f} with metrics, {100 * load.off:.2f} without",
+    )
 
 
 def throughput_result(pairs: Sequence[throughput.Pair]) -> LimitResult:
@@ -96,8 +106,9 @@ def main(words: list[str] | None = None) -> int:
                 for each in rounds
             ]
         if options.only != "controller":
-            pairs = throughput.measure(options.rounds, SAMPLE_SECONDS, told)
-            results.append(throughput_result(pairs))
+            pairs, load = throughput.measure(options.rounds, SAMPLE_SECONDS, LOAD_SECONDS, told)
+            results += [load_result(load), throughput_result(pairs)]
+            measured["load"] = {"off": load.off, "on": load.on}
             measured["throughput"] = [
                 {
                     "off": pair.off.value,
