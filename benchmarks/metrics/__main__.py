@@ -18,15 +18,16 @@ from benchmarks.limits import Limit, LimitResult
 from benchmarks.metrics import controller, throughput
 from benchmarks.tables import number, table
 
-__all__ = ["controller_results", "main", "parse", "throughput_result"]
+__all__ = ["controller_results", "load_result", "main", "parse", "throughput_result"]
 
 CPU = Limit("metrics-cpu", "1,000 nodes report each second: controller", "% of a core", 5)
 ROWS = Limit("metrics-rows", "1,000 nodes report each second: rows in Postgres, with indexes", "MB/s", 1)
+LOAD = Limit("metrics-load", "CPU time that metrics add in a lab of 3 nodes", "% of a core", 2)
 THROUGHPUT = Limit("metrics-throughput", "TCP with metrics / without", "ratio", 0.98, True)
 
 NODES = 1_000
 CONTROLLER_ROUNDS, CONTROLLER_SECONDS = 5, 5
-SAMPLE_SECONDS = 2
+SAMPLE_SECONDS, LOAD_SECONDS = 2, 20
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -61,14 +62,30 @@ def controller_results(rounds: Sequence[controller.Round]) -> list[LimitResult]:
     ]
 
 
+def load_result(load: throughput.Load) -> LimitResult:
+    """Return the result of the CPU time under small traffic."""
+    return LOAD.result(
+        100 * (load.on - load.off),
+        f"hosts, controller and Postgres under a ping every {throughput.PING_S:g} s, {LOAD_SECONDS} s:"
+        f" {100 * load.on:.2f} with metrics, {100 * load.off:.2f} without",
+    )
+
+
 def throughput_result(pairs: Sequence[throughput.Pair]) -> LimitResult:
     """Return the result of the throughput: the median of the ratios of all rounds."""
     ratios = sorted(pair.ratio for pair in pairs)
     quarter = len(ratios) // 4
+    costs = [
+        pair.on.cpu_seconds_per_gigabit / pair.off.cpu_seconds_per_gigabit
+        for pair in pairs
+        if pair.on.cpu_seconds_per_gigabit and pair.off.cpu_seconds_per_gigabit
+    ]
+    cpu = f"; CPU time per gigabit {statistics.median(costs):.3f} of that without" if costs else ""
     return THROUGHPUT.result(
         statistics.median(ratios),
         f"two links, {number(statistics.median(pair.off.value for pair in pairs), 'Gb/s')} without; median of"
-        f" {len(ratios)} rounds in turn, the middle half {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}",
+        f" {len(ratios)} rounds in turn, the middle half {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}"
+        f"{cpu}",
     )
 
 
@@ -89,9 +106,18 @@ def main(words: list[str] | None = None) -> int:
                 for each in rounds
             ]
         if options.only != "controller":
-            pairs = throughput.measure(options.rounds, SAMPLE_SECONDS, told)
-            results.append(throughput_result(pairs))
-            measured["throughput"] = [{"off": pair.off.value, "on": pair.on.value} for pair in pairs]
+            pairs, load = throughput.measure(options.rounds, SAMPLE_SECONDS, LOAD_SECONDS, told)
+            results += [load_result(load), throughput_result(pairs)]
+            measured["load"] = {"off": load.off, "on": load.on}
+            measured["throughput"] = [
+                {
+                    "off": pair.off.value,
+                    "on": pair.on.value,
+                    "off_cpu": pair.off.cpu_seconds_per_gigabit,
+                    "on_cpu": pair.on.cpu_seconds_per_gigabit,
+                }
+                for pair in pairs
+            ]
     except NotRunnable as error:
         told(f"cannot run here: {error}")
         return 4

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.figures import Sample
-from benchmarks.metrics.__main__ import controller_results, parse, throughput_result
+from benchmarks.metrics.__main__ import controller_results, load_result, parse, throughput_result
 from benchmarks.metrics.controller import Round, report
-from benchmarks.metrics.throughput import Pair
+from benchmarks.metrics.throughput import Load, Pair
 from orchestrator.controller.metric_state import NodeState
 
 
@@ -34,10 +34,20 @@ def test_results_are_medians_and_the_idle_controller_does_not_count() -> None:
 
 
 def test_throughput_is_compared_within_each_round() -> None:
-    pairs = [Pair(Sample(off), Sample(off * ratio)) for off, ratio in ((10, 0.97), (20, 1.0), (5, 0.99))]
+    pairs = [
+        Pair(Sample(off, cpu_seconds_per_gigabit=1.0), Sample(off * ratio, cpu_seconds_per_gigabit=1.01))
+        for off, ratio in ((10, 0.97), (20, 1.0), (5, 0.99))
+    ]
     found = throughput_result(pairs)
     assert found.value == pytest.approx(0.99) and found.ok
+    assert "CPU time per gigabit 1.010" in found.detail
     assert not throughput_result(pairs[:1]).ok
+
+
+def test_what_metrics_add_is_the_difference_of_both_labs() -> None:
+    found = load_result(Load(0.010, 0.025))
+    assert found.value == pytest.approx(1.5) and found.ok
+    assert not load_result(Load(0.010, 0.031)).ok
 
 
 def test_a_part_alone_is_not_published(capsys: pytest.CaptureFixture[str]) -> None:
