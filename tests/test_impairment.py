@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.impairment import DISTRIBUTIONS, PLAIN, Impossible, LinkSpec
+from orchestrator.impairment.checks import check_link
+from orchestrator.node import dataplane
 
 SPECS = st.builds(
     LinkSpec,
@@ -51,6 +53,25 @@ QUEUED = st.builds(
     mtu=st.none() | st.integers(576, 9216),
 )
 TABLE = {"jitter_us": 5, "jitter_distribution": "table", "jitter_table": [-1.134, -1.134, 1.134, 1.134]}
+
+
+@given(SPECS | VARYING | QUEUED)
+def test_the_packet_engine_takes_what_passes_the_checks(spec: LinkSpec) -> None:
+    try:
+        check_link(spec)
+    except Impossible:
+        return
+    nodes = [(1, "a", 1500), (2, "b", 1500)]
+    network = dataplane.simulation(
+        nodes,
+        base_addr="10.0.0.0",
+        net_mask="255.255.0.0",
+        user_base_addr="192.168.0.0",
+        seed=1,
+        pipe=False,
+        until_us=1,
+    )
+    network.connect(1, 2, (spec.to_message(), False), (PLAIN.to_message(), False))
 
 
 @given(SPECS | VARYING | QUEUED)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from orchestrator.deploy.docker.engine import Engine
 from orchestrator.lab import Lab
 from tests.integration.conftest import shared_lab
 from tests.integration.machines import Machine, machine
 from tests.integration.services import checked
+from tests.integration.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root connects namespaces to the machine")
 
@@ -98,3 +101,19 @@ def test_a_network_behind_a_container_is_reached_by_all(lab: Lab) -> None:
             behind.run("ping", "-c", "1", "-w", "5", f"10.0.0.{node}")
     answer = lab.node(1).run(["ping", "-c", "1", "-w", "5", "192.168.50.9"], timeout=LIMIT_S)
     assert not answer.ok
+
+
+def test_a_probe_of_containers_ends_with_the_one_that_probes(lab: Lab) -> None:
+    """A whole one works; one whose container is killed fails when the node is back."""
+    assert lab.link(2, 3).probe(time="300 ms").state == "finished"
+    facts = lab.status().details()
+    headers = {"Authorization": f"Bearer {Path(facts['token_file']).read_text().strip()}"}
+    body = {"src": 2, "dst": 3, "time_ms": 60_000, "probe_bytes": 2**32}
+    answer = requests.post(f"{facts['api_url']}/probes", json=body, headers=headers, timeout=20)
+    number = int(answer.json()["id"])
+    until(lambda: lab.probes(number - 1)[0].state == "running", LIMIT_S)
+    killed = Engine().ask_now(lambda client: client.containers.get("nm-edges-node-2").attrs)
+    os.kill(killed["State"]["Pid"], signal.SIGKILL)
+    until(lambda: lab.probes(number - 1)[0].ended, LIMIT_S)
+    assert lab.probes(number - 1)[0].reason == "node 2 was started again meanwhile"
+    until(lambda: lab.status().state == "ready", LIMIT_S)

@@ -150,14 +150,21 @@ fn probes_that_cannot_start_are_refused() {
     let mut lab = lab(link(20, 30, 0.0), link(20, 30, 0.0));
     assert_eq!(start(&mut lab, 1, 3, ORDER), Err(CommandError::UnknownLink(3)));
     start(&mut lab, 1, 2, ORDER).expect("the first one");
-    let busy = CommandError::Invalid("the link to node 2 is measured by probe 1".to_owned());
-    assert_eq!(start(&mut lab, 1, 2, ProbeOrder { probe: 2, ..ORDER }), Err(busy));
-    assert_eq!(ended(&mut lab, 1).error, None);
+    start(&mut lab, 1, 2, ProbeOrder { probe: 2, ..ORDER }).expect("it ends the first one");
+    let first = ended(&mut lab, 1);
+    assert_eq!((first.probe, first.error.as_deref()), (1, Some("probe 2 of the link began")));
+    let second = ended(&mut lab, 1);
+    assert_eq!((second.probe, second.error), (2, None));
     lab.set_link(1, 2, false);
     let down = CommandError::Invalid("the link to node 2 is down".to_owned());
     assert_eq!(start(&mut lab, 1, 2, ORDER), Err(down));
     let nothing = ProbeOrder { bytes: 0, ..ORDER };
     assert!(matches!(start(&mut lab, 1, 2, nothing), Err(CommandError::Invalid(_))));
+    for order in
+        [ProbeOrder { bytes: (4 << 30) + 1, ..ORDER }, ProbeOrder { nanos: 60 * 1_000 * MS + 1, ..ORDER }]
+    {
+        assert!(matches!(start(&mut lab, 1, 2, order), Err(CommandError::Invalid(_))));
+    }
 }
 
 #[test]

@@ -12,7 +12,9 @@ use crate::control::impairments;
 ///
 /// A field has another type than in the messages, or the trace is none; says which.
 pub fn link_spec(value: &Value, down: bool) -> Result<LinkSpec, String> {
-    let link: wire::LinkSpec =
-        rmpv::ext::from_value(value.clone()).map_err(|error| error.to_string())?;
+    // By way of its bytes, because `rmpv` itself reads no words as the variants of an enumeration.
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).map_err(|error| error.to_string())?;
+    let link: wire::LinkSpec = rmp_serde::from_slice(&bytes).map_err(|error| error.to_string())?;
     impairments(&link, down)
 }

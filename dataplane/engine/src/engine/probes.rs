@@ -5,6 +5,14 @@ use super::Engine;
 use crate::probe::OwnAddress;
 use crate::{CommandError, CommandOutput, Instant, Io, NodeId, Packet, ProbeOrder};
 
+/// The most bytes of a probe, a second of the fastest link; the same in the controller.
+const MOST_BYTES: u64 = 4 << 30;
+
+/// The most time of a probe; the same in the controller.
+const MOST_NANOS: u64 = 60 * NANOS_PER_S;
+
+const NANOS_PER_S: u64 = 1_000_000_000;
+
 impl Engine {
     pub(super) fn probe_link(
         &mut self,
@@ -16,6 +24,14 @@ impl Engine {
         let link = self.links.find(remote).ok_or(CommandError::UnknownLink(remote))?;
         if order.nanos == 0 || order.bytes == 0 {
             return Err(CommandError::Invalid("a probe without bytes or time measures nothing".to_owned()));
+        }
+        if order.bytes > MOST_BYTES || order.nanos > MOST_NANOS {
+            let ProbeOrder { bytes, nanos, .. } = order;
+            return Err(CommandError::Invalid(format!(
+                "a probe of {bytes} bytes and {} s is larger than {MOST_BYTES} bytes or {} s",
+                nanos / NANOS_PER_S,
+                MOST_NANOS / NANOS_PER_S,
+            )));
         }
         if self.paused {
             return Err(CommandError::Invalid("the node is paused".to_owned()));

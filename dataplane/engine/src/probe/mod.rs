@@ -2,7 +2,7 @@
 //!
 //! The node that probes sends, its neighbour counts what arrives and answers. Both sides exchange requests and reports
 //! below the impairments, so a link that loses packets is measured, and not the exchange. A probe is bounded in
-//! bytes and in time, and a node probes each of its links once at a time.
+//! bytes and in time, and a node probes each of its links once at a time: a new probe of a link ends the one before.
 
 mod answer;
 pub(crate) mod report;
@@ -46,14 +46,13 @@ impl Probes {
             return Err(CommandError::Invalid("the link was removed".to_owned()));
         };
         let remote = terms.remote;
-        if let Some(run) = self.runs.get(&link) {
-            let busy = run.order().probe;
-            return Err(CommandError::Invalid(format!(
-                "the link to node {remote} is measured by probe {busy}"
-            )));
-        }
         if links.refusal(link, order.below) == Some(crate::DropCause::LinkDown) {
             return Err(CommandError::Invalid(format!("the link to node {remote} is down")));
+        }
+        // The controller orders one probe of a link at a time, so it has given up one that runs, as when it was
+        // restarted meanwhile.
+        if let Some(mut run) = self.runs.remove(&link) {
+            finish(run.failed(format!("probe {} of the link began", order.probe)), io);
         }
         self.runs.insert(link, Run::new(now, order, own.ends, own.mtu, terms));
         self.handle_timeout(now, links, io);
