@@ -444,6 +444,33 @@ fn clients_that_send_rubbish_or_stop_halfway_are_closed_and_hold_up_nobody() {
 }
 
 #[test]
+fn clients_that_never_name_a_destination_keep_nobody_out_and_small_pieces_gain_no_time() {
+    let limits = Limits {
+        client: Duration::from_millis(300),
+        flows: 8,
+        unnamed: 4,
+        ..Limits::default()
+    };
+    let (fixture, server) = (Fixture::with(2, limits, None), listen());
+    let idle: Vec<TcpStream> = (0..12).map(|_| fixture.dial()).collect();
+    let (_client, _peer) = fixture.connect(&server);
+    for oldest in &idle[..8] {
+        assert_eq!(error_of(oldest), Some(ErrorKind::ConnectionReset));
+    }
+    // Each byte is on time, and all of them together are not.
+    let mut slow = fixture.dial();
+    let pause = Duration::from_millis(10);
+    slow.set_read_timeout(Some(pause)).expect("a limit");
+    let request = [&b"\x05\xff"[..], &[0; 255]].concat();
+    let ended = request.iter().any(|byte| {
+        let sent = slow.write_all(&[*byte]);
+        let answer = slow.read(&mut [0]);
+        sent.is_err() || answer.is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
+    });
+    assert!(ended, "the whole request was read");
+}
+
+#[test]
 fn flows_above_the_limit_are_reset_and_others_go_on() {
     let limits = Limits {
         flows: 3,

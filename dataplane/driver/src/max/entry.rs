@@ -69,8 +69,31 @@ impl Worker {
         let Some(key) = self.insert(flow, self.limits.client) else {
             return;
         };
-        if let Some(address) = original {
-            self.begin(key, Destination::address(address));
+        match original {
+            Some(address) => self.begin(key, Destination::address(address)),
+            None => self.limit_unnamed(number, key),
+        }
+    }
+
+    /// Counts a client that has not named its destination, and resets the oldest one when there are too many.
+    fn limit_unnamed(&mut self, number: u64, key: FlowKey) {
+        let Some(member) = self.members.get_mut(&number) else {
+            return;
+        };
+        member.unnamed.push_back(key);
+        if member.unnamed.len() <= self.limits.unnamed {
+            return;
+        }
+        let flows = &mut self.flows;
+        let waits = |key: &FlowKey| {
+            let flow = flows.get(*key);
+            flow.is_some_and(|flow| matches!(flow.stage, Stage::Socks(_)))
+        };
+        member.unnamed.retain(waits);
+        if member.unnamed.len() > self.limits.unnamed {
+            if let Some(oldest) = member.unnamed.pop_front() {
+                self.reset(oldest, "too many clients named no destination");
+            }
         }
     }
 

@@ -153,6 +153,9 @@ pub struct Limits {
     pub held: Duration,
     /// The most flows at one node.
     pub flows: usize,
+    /// The most clients at one node that have not named their destination yet. One more resets the oldest of them, so
+    /// that clients which never do keep nobody out.
+    pub unnamed: usize,
 }
 
 impl Default for Limits {
@@ -164,6 +167,8 @@ impl Default for Limits {
             // The least time after which TCP may give a connection up (RFC 1122, section 4.2.3.5).
             held: Duration::from_secs(100),
             flows: 4096,
+            // A program that opens this many connections at once names their destinations within milliseconds.
+            unnamed: 512,
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Member {
     pub setup: NodeSetup,
     pub listeners: Vec<TcpListener>,
     pub flows: usize,
+    /// Clients that have not named their destination, the oldest first. Those that have are removed lazily.
+    pub unnamed: VecDeque<FlowKey>,
     /// The state of the node and its links.
     pub links: NodeLinks,
 }
@@ -162,6 +164,7 @@ impl Worker {
             setup,
             listeners,
             flows: 0,
+            unnamed: VecDeque::new(),
         };
         self.members.insert(number, member);
     }
