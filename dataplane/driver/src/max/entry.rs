@@ -12,7 +12,8 @@ use nm_max::{Destination, Host, Reply};
 
 use super::end::End;
 use super::flow::{Flow, FlowKey, Request, Stage, UP};
-use super::worker::{unix_micros, Worker};
+use super::reports::unix_micros;
+use super::worker::Worker;
 use super::{hosts, Entry, FlowReport};
 
 /// Clients accepted per event and listener.

@@ -27,6 +27,7 @@ mod local;
 mod opening;
 mod pump;
 mod redirect;
+mod reports;
 mod server;
 mod table;
 mod worker;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nm_engine::NodeId;
 use nm_kernel::poll::{Epoll, Interest, ReadyList};
@@ -14,7 +14,7 @@ use super::flow::{Flow, FlowKey, Stage, DOWN, UP};
 use super::inbox::{Inbox, Message};
 use super::pump::Pipes;
 use super::table::{Flows, Token};
-use super::{FlowReport, Limits, NodeLinks, NodeSetup};
+use super::{Limits, NodeLinks, NodeSetup};
 
 /// Turns of a flow before others get theirs; each moves up to one pipe per direction.
 const TURNS: usize = 8;
@@ -56,7 +56,7 @@ pub(super) struct Worker {
     /// Flows whose neighbour in this process has sent something of the negotiation, with the side of the neighbour.
     pub(super) woken: VecDeque<(FlowKey, usize)>,
     /// Flows to reset because a neighbour's part was reset, with the reason.
-    broken: Vec<(FlowKey, String)>,
+    pub(super) broken: Vec<(FlowKey, String)>,
     pipes: Pipes,
     /// The namespace of the process, to return to.
     own_namespace: OwnedFd,
@@ -410,26 +410,6 @@ impl Worker {
         Some(flow)
     }
 
-    /// Reports the end of a flow that was taken out of the table, and breaks its parts at neighbours if it was reset.
-    pub(super) fn report_end(&mut self, flow: Flow, reason: &str) {
-        if !reason.is_empty() {
-            let partners = flow.partners.into_iter().flatten();
-            self.broken
-                .extend(partners.map(|partner| (partner, reason.to_owned())));
-        }
-        if let Some(mut report) = flow.report {
-            report.end_us = Some(unix_micros());
-            report.reason = reason.to_owned();
-            self.send_reports(flow.node, vec![*report]);
-        }
-    }
-
-    pub(super) fn send_reports(&self, number: u64, reports: Vec<FlowReport>) {
-        if let Some(member) = self.members.get(&number) {
-            member.setup.sink.flows(reports);
-        }
-    }
-
     fn reset_broken(&mut self) {
         while let Some((key, reason)) = self.broken.pop() {
             self.reset(key, &reason);
@@ -471,29 +451,6 @@ impl Worker {
             }
         }
     }
-
-    fn report_running(&mut self) {
-        let mut changed: HashMap<u64, Vec<FlowReport>> = HashMap::new();
-        for (_, flow) in self.flows.iter() {
-            let Stage::Open(directions) = &mut flow.stage else {
-                continue;
-            };
-            if let Some(report) = &flow.report {
-                if directions
-                    .iter_mut()
-                    .any(|direction| direction.take_progress())
-                {
-                    changed
-                        .entry(flow.node)
-                        .or_default()
-                        .push((**report).clone());
-                }
-            }
-        }
-        for (number, reports) in changed {
-            self.send_reports(number, reports);
-        }
-    }
 }
 
 /// Why a connection broke.
@@ -503,12 +460,4 @@ fn reason(error: &std::io::Error) -> String {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "reset".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// Microseconds since 1970 (Unix time).
-pub(super) fn unix_micros() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
