@@ -161,4 +161,4 @@ async def test_the_statements_of_the_page_about_sql_work(start: Start, database:
             await sql.execute(statement.encode())
             await eventually(sql, f"{waiting} HAVING count(*) = 0", 1)
         assert await (await sql.execute("SELECT * FROM rejections")).fetchall() == []
-    assert len(blocks) == 3 and controller.core.problems() == ()
+    assert len(blocks) == 4 and controller.core.problems() == ()
