@@ -47,7 +47,14 @@ def check_link(spec: LinkSpec) -> None:
     Raises:
         Impossible: No link can do that.
     """
-    for check in (_check_trace, _check_jitter, _check_burst, _check_what_needs_a_rate, _check_ecn):
+    for check in (
+        _check_trace,
+        _check_jitter,
+        _check_burst,
+        _check_what_needs_a_rate,
+        _check_red_limit,
+        _check_ecn,
+    ):
         check(spec)
 
 
@@ -191,6 +198,16 @@ def _check_burst(spec: LinkSpec) -> None:
         raise Impossible(
             f"a burst of {Size(burst)} is smaller than one packet of {packet} B",
             f"write at least `{packet} B`; without `burst`, one packet at a time is sent",
+        )
+
+
+def _check_red_limit(spec: LinkSpec) -> None:
+    if spec.queue != "red" or spec.red_min_bytes is not None or spec.red_max_bytes is not None:
+        return
+    if spec.queue_limit_bytes == 0:
+        raise Impossible(
+            "RED takes its `min` and `max` from the limit of the queue, which is less than a byte here",
+            "write a larger `limit`, or state `min` and `max`",
         )
 
 
