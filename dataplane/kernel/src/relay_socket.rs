@@ -12,6 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::error::{KernelError, Result};
+use crate::socket::CONGESTION_CONTROL;
 
 /// Mark (`SO_MARK`) of connections that a relay makes in a node's namespace, by which a packet filter tells them from
 /// those of programs.
@@ -75,6 +76,14 @@ fn prepare(socket: &Socket) -> io::Result<()> {
     )
 }
 
+/// Sets the congestion control of a connection whose other end is in the same namespace, as that of links: the pacing of
+/// bbr, where that is the default, slows the loopback device. Other connections keep the one of their namespace, which
+/// may be a setting of the lab.
+pub fn prepare_local(stream: &TcpStream) {
+    // A kernel without cubic keeps its default, which works but is slower.
+    let _ = SockRef::from(stream).set_tcp_congestion(CONGESTION_CONTROL);
+}
+
 /// Ends a connection without a reset: what was sent is delivered, and then a FIN.
 pub fn close_in_order(stream: TcpStream) {
     // An error means that the connection is gone.
@@ -98,4 +107,18 @@ pub fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
         }
     };
     (found != own).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::congestion_control;
+
+    #[test]
+    fn a_connection_within_the_namespace_uses_cubic() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a listener");
+        let stream = connect(listener.local_addr().expect("bound"), false).expect("started");
+        prepare_local(&stream);
+        assert_eq!(congestion_control(&stream).expect("readable"), "cubic");
+    }
 }

@@ -10,7 +10,7 @@ use crate::error::{KernelError, Result};
 
 /// Set explicitly: with a system default of bbr the kernel paces, which costs a link a quarter of its throughput on
 /// one machine.
-const CONGESTION_CONTROL: &[u8] = b"cubic";
+pub(crate) const CONGESTION_CONTROL: &[u8] = b"cubic";
 
 /// A peer that sends no acknowledgements (a failed machine or cable) is detected after this time. The kernel of a
 /// process that ends closes its connection immediately.

@@ -8,6 +8,12 @@ use nm_kernel::relay_socket;
 
 use super::local::LocalEnd;
 
+/// Whether both ends of a connection have the same address: it does not leave the namespace.
+pub fn is_local(stream: &TcpStream) -> bool {
+    let ends = (stream.local_addr(), stream.peer_addr());
+    matches!(ends, (Ok(own), Ok(peer)) if own.ip() == peer.ip())
+}
+
 /// A connection. Dropping one over TCP resets it.
 pub enum End {
     /// To a client, a server, or a node in another process.

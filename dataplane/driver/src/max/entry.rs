@@ -10,7 +10,7 @@ use nm_max::hop::MAX_HOPS;
 use nm_max::socks::{Negotiation, Progress, SocksError};
 use nm_max::{Destination, Host, Reply};
 
-use super::end::End;
+use super::end::{is_local, End};
 use super::flow::{Flow, FlowKey, Request, Stage, UP};
 use super::reports::unix_micros;
 use super::worker::Worker;
@@ -58,6 +58,9 @@ impl Worker {
         let original = redirected
             .then(|| relay_socket::original_destination(&stream))
             .flatten();
+        if original.is_some() || is_local(&stream) {
+            relay_socket::prepare_local(&stream);
+        }
         let credentials = member.setup.credentials.clone();
         let client = End::Tcp(stream);
         let flow = match original {

@@ -10,7 +10,7 @@ use nm_kernel::relay_socket;
 use nm_max::hop::{self, Answer, Reader};
 use nm_max::{socks, Reply};
 
-use super::end::End;
+use super::end::{is_local, End};
 use super::flow::{Flow, FlowKey, Request, Stage, DOWN, UP};
 use super::inbox::Message;
 use super::local;
@@ -240,7 +240,12 @@ impl Worker {
             return;
         };
         match nm_kernel::socket::connect_outcome(stream).and_then(|()| stream.local_addr()) {
-            Ok(bound) => self.open(key, bound, Vec::new()),
+            Ok(bound) => {
+                if is_local(stream) {
+                    relay_socket::prepare_local(stream);
+                }
+                self.open(key, bound, Vec::new());
+            }
             // Reported before the attempt had ended.
             Err(error) if error.kind() == ErrorKind::NotConnected => {}
             Err(error) => {
