@@ -17,6 +17,7 @@ pub(super) fn engine(io: &mut Io, spec: LinkSpec) -> Engine {
     let added = Command::AddLink { remote: 2, remote_name: "n2".into(), spec };
     engine.handle_command(Instant::ZERO, added, io).expect("a link");
     engine.handle_link_state(Instant::ZERO, 0, true, io);
+    assert_eq!(io.events.pop(), Some(crate::Event::LinkCarries { remote: 2, carries: true }));
     let routes = Command::InstallRoutes { table: Some(vec![0, 0, 2, 2]), routes: vec![], removed: vec![] };
     engine.handle_command(Instant::ZERO, routes, io).expect("routes");
     engine

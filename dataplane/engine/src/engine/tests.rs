@@ -20,6 +20,7 @@ fn linked(config: NodeConfig, io: &mut Io) -> Engine {
     let added = Command::AddLink { remote: 2, remote_name: "n2".into(), spec: LinkSpec::default() };
     engine.handle_command(Instant::ZERO, added, io).expect("a link");
     engine.handle_link_state(Instant::ZERO, 0, true, io);
+    assert_eq!(io.events.pop(), Some(crate::Event::LinkCarries { remote: 2, carries: true }));
     let table = Some(vec![0, 0, 2, 2]);
     engine
         .handle_command(Instant::ZERO, Command::InstallRoutes { table, routes: vec![], removed: vec![] }, io)
