@@ -11,8 +11,8 @@ use nm_max::socks::{Negotiation, Progress, SocksError};
 use nm_max::{Destination, Host, Reply};
 
 use super::end::{is_local, End};
+use super::ending::unix_micros;
 use super::flow::{Flow, FlowKey, Request, Stage, UP};
-use super::reports::unix_micros;
 use super::worker::Worker;
 use super::{hosts, Entry, FlowReport};
 

@@ -19,6 +19,7 @@
 //! and it is reset after a time limit. One whose node is stopped is reset at once.
 
 mod end;
+mod ending;
 mod entry;
 mod flow;
 mod hosts;
@@ -27,7 +28,6 @@ mod local;
 mod opening;
 mod pump;
 mod redirect;
-mod reports;
 mod server;
 mod table;
 mod worker;

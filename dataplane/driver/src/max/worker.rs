@@ -52,7 +52,7 @@ pub(super) struct Worker {
     most: usize,
     pub limits: Limits,
     /// Flows that may move more bytes without another event.
-    runnable: VecDeque<FlowKey>,
+    pub(super) runnable: VecDeque<FlowKey>,
     /// Flows whose neighbour in this process has sent something of the negotiation, with the side of the neighbour.
     pub(super) woken: VecDeque<(FlowKey, usize)>,
     /// Flows to reset because a neighbour's part was reset, with the reason.
@@ -390,40 +390,6 @@ impl Worker {
             }
             self.report_end(flow, "");
         }
-    }
-
-    /// Resets a flow here, and at the neighbours of this process; those of others learn it from their connection.
-    pub(super) fn reset(&mut self, key: FlowKey, reason: &str) {
-        if let Some(mut flow) = self.take(key) {
-            flow.ends = [None, None];
-            self.report_end(flow, reason);
-        }
-    }
-
-    /// Ends a flow that was refused; `flow` has told its client why.
-    pub(super) fn take(&mut self, key: FlowKey) -> Option<Flow> {
-        let flow = self.flows.remove(key)?;
-        self.count -= 1;
-        if let Some(member) = self.members.get_mut(&flow.node) {
-            member.flows -= 1;
-        }
-        Some(flow)
-    }
-
-    fn reset_broken(&mut self) {
-        while let Some((key, reason)) = self.broken.pop() {
-            self.reset(key, &reason);
-        }
-    }
-
-    /// Resets every flow.
-    pub fn reset_all(&mut self) {
-        let keys: Vec<FlowKey> = self.flows.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.reset(key, "the process of the node ends");
-        }
-        self.broken.clear();
-        self.runnable.clear();
     }
 
     fn check_time(&mut self) {

@@ -1,13 +1,47 @@
-//! Report the flows of a worker: those that run each second, those that ended at once.
+//! End flows of a worker, and report them: those that run each second, those that ended at once.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::flow::{Flow, Stage};
+use super::flow::{Flow, FlowKey, Stage};
 use super::worker::Worker;
 use super::FlowReport;
 
 impl Worker {
+    /// Resets a flow here, and at the neighbours of this process; those of others learn it from their connection.
+    pub(super) fn reset(&mut self, key: FlowKey, reason: &str) {
+        if let Some(mut flow) = self.take(key) {
+            flow.ends = [None, None];
+            self.report_end(flow, reason);
+        }
+    }
+
+    /// Ends a flow that was refused; `flow` has told its client why.
+    pub(super) fn take(&mut self, key: FlowKey) -> Option<Flow> {
+        let flow = self.flows.remove(key)?;
+        self.count -= 1;
+        if let Some(member) = self.members.get_mut(&flow.node) {
+            member.flows -= 1;
+        }
+        Some(flow)
+    }
+
+    pub(super) fn reset_broken(&mut self) {
+        while let Some((key, reason)) = self.broken.pop() {
+            self.reset(key, &reason);
+        }
+    }
+
+    /// Resets every flow.
+    pub fn reset_all(&mut self) {
+        let keys: Vec<FlowKey> = self.flows.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.reset(key, "the process of the node ends");
+        }
+        self.broken.clear();
+        self.runnable.clear();
+    }
+
     /// Reports the end of a flow that was taken out of the table, and breaks its parts at neighbours if it was reset.
     pub(super) fn report_end(&mut self, flow: Flow, reason: &str) {
         if !reason.is_empty() {
