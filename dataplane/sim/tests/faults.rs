@@ -256,6 +256,7 @@ fn invalid_transfers_are_refused_with_an_error() {
 #[test]
 fn changes_of_peers_are_events() {
     let mut lab = Lab::line(2, 1, &Wire::default());
+    assert_eq!(lab.take(1).events, [Event::LinkCarries { remote: 2, carries: true }]);
     let data = pattern(10_000, 1);
     let dest = [10, 0, 0, 2].into();
     let incoming = lab.receive(dest, 1, 2, data.len());

@@ -103,6 +103,7 @@ fn receivers_of_a_group_get_its_messages_and_not_those_sent_to_the_node() {
 #[test]
 fn changes_of_the_directory_are_events() {
     let mut lab = Lab::line(2, 1, &Wire::default());
+    assert_eq!(lab.take(2).events, [Event::LinkCarries { remote: 1, carries: true }]);
     let info =
         GroupInfo { group_id: 1, group_ip: [239, 255, 0, 1].into(), source: 1, label: "weights".into() };
     let moved = GroupInfo { group_ip: [239, 255, 0, 2].into(), ..info.clone() };
