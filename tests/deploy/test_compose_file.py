@@ -60,7 +60,7 @@ def test_a_node_is_as_small_as_the_file_says(planned: DeploymentPlan, tmp_path: 
 
 def test_the_controller_is_published_on_loopback_alone(planned: DeploymentPlan, tmp_path: Path) -> None:
     controller = read(planned, tmp_path).services[1]
-    [(inside, outside)] = controller.host["port_bindings"].items()
+    [(inside, [outside])] = controller.host["port_bindings"].items()
     assert controller.settings["ports"] == [inside] == ["3000"]
     assert outside[0] == "127.0.0.1" and outside[1].isdigit()
 
@@ -129,3 +129,14 @@ def test_a_service_has_the_network_of_its_node_and_what_its_image_has(tmp_path: 
         built.build == {"context": str(tmp_path), "target": "x", "args": args} and built.image == "nm-l-built"
     )
     assert "nm-l-db.data" in {volume.name for volume in found.volumes}
+
+
+def test_a_port_may_be_published_at_several_addresses(planned: DeploymentPlan, tmp_path: Path) -> None:
+    ports = ("127.0.0.1:21000:3000", "[2001:db8::7]:21000:3000")
+    services = tuple(
+        replace(each, ports=ports) if each.name == "controller" else each for each in planned.services
+    )
+    controller = read(replace(planned, services=services), tmp_path).services[1]
+    assert controller.settings["ports"] == ["3000"]
+    bindings = controller.host["port_bindings"]
+    assert bindings == {"3000": [("127.0.0.1", "21000"), ("2001:db8::7", "21000")]}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from orchestrator.deploy.docker.engine import Engine
 from orchestrator.deploy.home import Home
@@ -114,9 +115,9 @@ def test_a_lost_container_is_named_and_up_repairs_it(labs: Labs, nm: Nm, victim:
     assert lab.node(1).run(["ping", "-c", "1", "-W", "2", "10.0.0.3"]).ok
 
 
-@pytest.mark.parametrize("victim", ["node-2", "controller", "postgres"])
-def test_a_container_whose_process_is_killed_comes_back_by_itself(labs: Labs, victim: str) -> None:
-    lab = labs.up(RING, backend="docker")
+@pytest.mark.parametrize(("victim", "tls"), [("node-2", False), ("controller", True), ("postgres", False)])
+def test_a_container_whose_process_is_killed_comes_back_by_itself(labs: Labs, victim: str, tls: bool) -> None:
+    lab = labs.up(RING, backend="docker", tls=tls, listen="127.0.0.2")
     lab.set_link(1, 2, LinkSpec(delay_us=3000))
     before = inspect(f"nm-ring-{victim}")["State"]
     os.kill(before["Pid"], signal.SIGKILL)  # not by the engine, which starts nothing again that it killed
@@ -131,6 +132,11 @@ def test_a_container_whose_process_is_killed_comes_back_by_itself(labs: Labs, vi
     assert lab.node(1).run(["ping", "-c", "1", "-w", "10", "10.0.0.3"]).ok
     [link] = [link for link in lab.status().links if (link.a, link.b) == (1, 2)]
     assert link.forward.delay_us == 3000
+    facts = lab.status().details()
+    api = facts["api_url"]
+    assert api.startswith(f"{'https' if tls else 'http'}://127.0.0.2:")
+    health = requests.get(api.replace("/api/v1", "/healthz"), verify=facts["ca_file"], timeout=20)
+    assert health.json()["health"] == "ok"
 
 
 def test_a_killed_up_leaves_nothing_that_down_does_not_remove(nm: Nm, nm_home: Home) -> None:

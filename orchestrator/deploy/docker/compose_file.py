@@ -10,7 +10,7 @@ Only the constructs that our template writes are supported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +147,7 @@ def _service(
     marks: Mapping[str, str],
     folder: Path,
 ) -> Service:
-    ports = [_port(text) for text in given["ports"]]
+    ports = _ports(given["ports"])
     networked = "networks" in given
     labels = _marked(name, given, marks)
     probe = given["healthcheck"]
@@ -157,7 +157,7 @@ def _service(
         "hostname": given["hostname"],
         "environment": given["environment"],
         "labels": labels,
-        "ports": [container for container, _ in ports],
+        "ports": list(ports),
         "stop_timeout": round(parse_duration(given["stop_grace_period"]).seconds),
         "healthcheck": {
             "test": probe["test"],
@@ -169,7 +169,7 @@ def _service(
     host = {
         "network_mode": network if networked else given["network_mode"],
         "mounts": [_mount(mount, volumes, folder) for mount in given["volumes"]],
-        "port_bindings": dict(ports),
+        "port_bindings": ports,
         "read_only": given["read_only"],
         "tmpfs": dict(text.split(":") for text in given["tmpfs"]),
         "pids_limit": given["pids_limit"],
@@ -238,9 +238,13 @@ def _marked(name: str, given: Mapping[str, Any], marks: Mapping[str, str]) -> di
     }
 
 
-def _port(text: str) -> tuple[str, tuple[str, str]]:
-    address, published, container = text.split(":")
-    return container, (address, published)
+def _ports(texts: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the addresses and ports of the machine at which each port of a container is published."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for text in texts:
+        address, published, container = text.rsplit(":", 2)
+        found.setdefault(container, []).append((address.strip("[]"), published))
+    return found
 
 
 def _restart_policy(text: str) -> dict[str, Any]:
