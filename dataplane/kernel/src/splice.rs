@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use rustix::pipe::{fcntl_setpipe_size, pipe_with, splice, PipeFlags, SpliceFlags};
 
 use crate::error::{KernelError, Result};
@@ -50,14 +50,16 @@ impl Pipe {
         if free == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let moved = moved(splice(
-            from,
-            None,
-            &self.input,
-            None,
-            free,
-            SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
-        ))?;
+        let moved = retry_on_intr(|| {
+            splice(
+                &from,
+                None,
+                &self.input,
+                None,
+                free,
+                SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+            )
+        })?;
         self.held += moved;
         Ok(moved)
     }
@@ -72,14 +74,16 @@ impl Pipe {
         if free == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let moved = moved(splice(
-            &self.output,
-            None,
-            &to.input,
-            None,
-            free,
-            SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
-        ))?;
+        let moved = retry_on_intr(|| {
+            splice(
+                &self.output,
+                None,
+                &to.input,
+                None,
+                free,
+                SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+            )
+        })?;
         self.held = self.held.saturating_sub(moved);
         to.held += moved;
         Ok(moved)
@@ -91,24 +95,18 @@ impl Pipe {
     ///
     /// `WouldBlock` when the socket takes none; otherwise the error of the socket.
     pub fn drain(&mut self, to: impl AsFd) -> io::Result<usize> {
-        let moved = moved(splice(
-            &self.output,
-            None,
-            to,
-            None,
-            self.held,
-            SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
-        ))?;
+        let moved = retry_on_intr(|| {
+            splice(
+                &self.output,
+                None,
+                &to,
+                None,
+                self.held,
+                SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+            )
+        })?;
         self.held = self.held.saturating_sub(moved);
         Ok(moved)
-    }
-}
-
-fn moved(outcome: rustix::io::Result<usize>) -> io::Result<usize> {
-    match outcome {
-        // A signal: nothing was moved, and the next attempt may.
-        Err(Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
-        other => other.map_err(io::Error::from),
     }
 }
 

@@ -359,6 +359,12 @@ fn read_authority(root: &mut Reader<'_>, controller_addr: Option<&str>) -> Optio
     if authority.is_empty() && !needed {
         return Some(authority);
     }
+    if !needed {
+        // The node's token would be sent in the clear.
+        let message = "`controller_ca` is for a controller at an address of `wss`".to_owned();
+        root.refuse_value("controller_ca", message);
+        return None;
+    }
     match crate::tls::client_config(&authority) {
         Ok(_) => Some(authority),
         Err(reason) => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::flow::{Flow, FlowKey, Stage};
+use super::flow::{Flow, FlowKey, Stage, DOWN, UP};
 use super::worker::Worker;
 use super::FlowReport;
 
@@ -50,6 +50,10 @@ impl Worker {
                 .extend(partners.map(|partner| (partner, reason.to_owned())));
         }
         if let Some(mut report) = flow.report {
+            if let Stage::Open(directions) = &flow.stage {
+                // A flow may break within a turn that has moved bytes.
+                (report.sent, report.received) = (directions[UP].bytes, directions[DOWN].bytes);
+            }
             report.end_us = Some(unix_micros());
             report.reason = reason.to_owned();
             self.send_reports(flow.node, vec![*report]);

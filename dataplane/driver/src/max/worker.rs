@@ -21,11 +21,14 @@ const TURNS: usize = 8;
 /// Turns of all flows that can move bytes before events are read again: the bytes of a flow then cross several nodes of
 /// this process in one go.
 const ROUNDS: usize = 8;
+/// How long events wait at most while flows move bytes: a new client and a link that goes down are handled in between.
+const ROUNDS_LIMIT: Duration = Duration::from_millis(2);
 /// Interval of the reports of running flows.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// At most this part of the descriptors that the process may open is used for flows, two for each at every node.
+/// At most this part of the descriptors that the process may open is used for flows.
 const DESCRIPTOR_SHARE: u64 = 2;
-const DESCRIPTORS_PER_FLOW: u64 = 2;
+/// Two connections, and a pipe with two ends for each direction whose receiver is slow.
+const DESCRIPTORS_PER_FLOW: u64 = 6;
 /// Descriptors assumed where the process has no limit.
 const MANY_DESCRIPTORS: u64 = 1 << 20;
 
@@ -113,12 +116,16 @@ impl Worker {
                 self.reset_broken();
                 self.read_woken();
             }
+            let until = self.after(ROUNDS_LIMIT);
             for _ in 0..ROUNDS * self.runnable.len() {
                 let Some(key) = self.runnable.pop_front() else {
                     break;
                 };
                 self.pump(key);
                 self.reset_broken();
+                if thread::monotonic_ns() >= until {
+                    break;
+                }
             }
             self.check_time();
         }
@@ -396,6 +403,7 @@ impl Worker {
         while let Some(key) = self.flows.overdue(self.now) {
             self.overdue(key);
             self.reset_broken();
+            self.read_woken();
         }
         if self.resume_at.is_some_and(|at| at <= self.now) {
             self.resume_at = None;

@@ -244,7 +244,12 @@ impl NodeSink for NodeState {
         self.change(|facts| {
             facts.trees.clear();
             facts.links.clear();
-            facts.carrying.links.clear();
+            // They carry nothing until the new engine says so.
+            facts
+                .carrying
+                .links
+                .values_mut()
+                .for_each(|carries| *carries = false);
             let reason = reason.to_owned();
             facts.events.push(NodeEvent::EngineRestarted { reason });
         });
