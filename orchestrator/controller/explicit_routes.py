@@ -160,11 +160,14 @@ class ExplicitRoutes:
 
     def confirmed(self, node_ids: Iterable[int]) -> set[int]:
         """Go on with the changes that waited for nodes; return the nodes whose part is another."""
-        touched: set[int] = set()
-        for node in node_ids:
-            for route_id in sorted(self._awaited.pop(node, ())):
+        waited = {node: self._awaited.pop(node, set()) for node in node_ids}
+        # All of them first: a step of one route may wait anew for a node that has confirmed another one.
+        for node, route_ids in waited.items():
+            for route_id in route_ids:
                 self._changes[route_id].awaited.discard(node)
-                touched |= self._go_on(route_id)
+        touched: set[int] = set()
+        for route_id in sorted(set[int]().union(*waited.values())):
+            touched |= self._go_on(route_id)
         return touched
 
     def change_pins(self, changed: Mapping[int, PinRow | None]) -> set[int]:

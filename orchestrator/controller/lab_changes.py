@@ -136,7 +136,9 @@ class LabChanges:
         declared = {lab.explicit.of_file.get(route) for route in change.routes}
         for route in lab.explicit.rows.values():
             ends = {route.src, route.dst}
-            if route.route_id not in declared and (ends & gone or _crosses(route.edges, gone, cut)):
+            # What an operator or SQL made of a route of the file does not follow the file.
+            follows = route.route_id in declared and route.origin in OF_FILE
+            if not follows and (ends & gone or _crosses(route.edges, gone, cut)):
                 what = f"route {route.route_id} from node {route.src} to node {route.dst}"
                 yield _Use("route", route.route_id, f"{what} leads over what is removed")
         for flow in self._flows.open_of(gone):

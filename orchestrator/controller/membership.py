@@ -24,8 +24,9 @@ __all__ = ["LIMIT", "Membership"]
 
 PROGRAM = "orchestrator.lab.membership_program"
 
-LIMIT = 100.0
-"""Seconds that it may take: twenty for the lab's lock, and sixty for a new node to be ready."""
+LIMIT = 180.0
+"""Seconds that it may take: twenty each for the lab's lock and the controller, sixty for a new node to be
+ready, and the rest to undo all of it."""
 
 _COMMANDS: dict[type[Message], tuple[str, str]] = {
     m.AddLabNode: ("add node", "nm node add"),

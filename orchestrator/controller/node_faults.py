@@ -102,7 +102,8 @@ class NodeFaults:
         if changed and not await core.store.stored(STORE_LIMIT):
             raise NodeNotStored(
                 f"what nodes shall be is not stored: Postgres has not taken it in {STORE_LIMIT:g} s",
-                hint="it is kept when Postgres is back, and lost if the controller ends before",
+                hint="it is kept when Postgres is back, and lost if the controller ends before"
+                + ("; no process was touched: the same request again does that" if message.act else ""),
             )
         return changed
 

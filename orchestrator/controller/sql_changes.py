@@ -177,7 +177,8 @@ class SqlChanges:
         def answered() -> bool:
             if not routes.isdisjoint(core.lab.explicit.changing):
                 return False
-            waited = (core.lab.registry.node(node_id) for node_id in sent)
+            registry = core.lab.registry
+            waited = (registry.node(node_id) for node_id in sent if node_id in registry)
             return not any(core.unanswered[node.id] for node in waited if node.wanted is Wanted.RUNNING)
 
         async def wait() -> None:

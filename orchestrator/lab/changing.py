@@ -194,7 +194,7 @@ class ChangingLab:
 
         return await self._change("node remove", target, force, READY_S, progress)
 
-    async def add_link(self, a: int | str, b: int | str, **values: object) -> Applied:
+    async def add_link(self, a: int | str, b: int | str, /, **values: object) -> Applied:
         """Add a link; `values` say what it does, in the words of the topology file, `forward` from a to b.
 
         Raises:

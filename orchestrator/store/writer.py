@@ -145,9 +145,13 @@ class Writer:
         for line in lines:
             kept.append(line)
             self._row_bytes += len(line)
-        while self._row_bytes > KEEP_ROW_BYTES and kept:
-            self._row_bytes -= len(kept.popleft())
-            self._lost_of[copy] += 1
+        while self._row_bytes > KEEP_ROW_BYTES:
+            # Of the table with the most rows: frequent counters do not displace the few rows about flows.
+            largest = max(self._rows, key=lambda each: len(self._rows[each]))
+            if not self._rows[largest]:
+                break
+            self._row_bytes -= len(self._rows[largest].popleft())
+            self._lost_of[largest] += 1
             self.lost_rows += 1
             self._rows_done += 1
         self._woken()

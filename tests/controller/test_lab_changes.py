@@ -279,6 +279,21 @@ async def test_a_route_keeps_its_number_and_its_pins_wherever_the_file_has_it(
     assert controller.core.lab.explicit.rows[2].weight == 5.0
 
 
+async def test_a_route_of_the_file_that_an_operator_changed_is_in_use_until_it_is_forced(
+    start: Start, database: Database
+) -> None:
+    controller, _, asking, file = await begin(start, database)
+    west = RouteEntry(src=1, dst=3, edges=((1, 4), (4, 3)))
+    await ask(asking, change(replace(file, routes=(west,))))
+    await ask(asking, m.ChangeRoute(1, weight=5.0))
+    smaller = of(file, [1, 2, 3, 4], [(1, 2), (2, 3), (1, 4)])
+    with pytest.raises(PeerError, match="something is in use: route 1 from node 1 to node 3"):
+        await ask(asking, change(smaller))
+    assert controller.core.lab.explicit.rows.keys() == {1}
+    await ask(asking, change(smaller, force=True))
+    assert not controller.core.lab.explicit.rows
+
+
 async def test_rubbish_and_what_cannot_change_is_refused_and_nothing_changes(
     start: Start, database: Database
 ) -> None:

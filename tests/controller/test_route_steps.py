@@ -107,3 +107,18 @@ def test_a_route_that_dies_leaves_its_source_at_once_whatever_is_waited_for() ->
     assert explicit.of_node(1).keys() == {8} and explicit.awaited_by(7) == {1, 2}
     assert explicit.confirmed([1]) == set() and explicit.confirmed([2]) == {1}
     assert explicit.of_node(1).keys() == {7, 8}
+
+
+def test_a_step_waits_for_a_node_that_confirms_another_route_at_the_same_time() -> None:
+    links = {(1, 2), (2, 3), (3, 4), (1, 5), (2, 5), (2, 4)}
+    explicit = ExplicitRoutes()
+    explicit.set_carrying(frozenset(pair for a, b in links for pair in ((a, b), (b, a))))
+    explicit.change({7: RouteRow(7, 1, 4, ((1, 2), (2, 3), (3, 4)))}, links, {})
+    explicit.answers = lambda _node: True
+    moved = RouteRow(7, 1, 4, ((1, 5), (5, 2), (2, 4)))
+    other = RouteRow(8, 3, 1, ((3, 2), (2, 1)))
+    assert explicit.change({7: moved, 8: other}, links, {}) == {2, 5}
+    assert (explicit.awaited_by(7), explicit.awaited_by(8)) == ({5}, {2})
+    assert explicit.confirmed([5, 2]) == {2, 3}
+    assert explicit.awaited_by(7) == {2}, "relay 2 has been sent its part of route 7 only now"
+    assert explicit.confirmed([2]) == {1}

@@ -216,10 +216,16 @@ async def test_measurements_are_bounded_while_postgres_is_away(
     monkeypatch.setattr(writer, "KEEP_ROW_BYTES", 100 * len(line))
     store.metrics.reports([line] * 250)  # before the writer has a turn
     assert store.metrics.lost_rows == 150
+    flow = AppFlow(bytes(16), "udp a > b", 1, 5, 2, 1_000, 0, 1, 60, 0, 0, 0, 0)
+    store.metrics.app_flows([app_flow_line(flow, 5)])
+    given_up = store.metrics.lost_rows
+    assert given_up > 150, "counters make space for the flow"
     assert await store.flushed()
     async with await psycopg.AsyncConnection.connect(database) as connection:
         cursor = await connection.execute("SELECT count(*) FROM node_metrics")
-        assert await cursor.fetchone() == (100,)
+        assert await cursor.fetchone() == (250 - given_up,)
+        cursor = await connection.execute("SELECT count(*) FROM app_flows")
+        assert await cursor.fetchone() == (1,)
 
 
 async def test_flows_that_were_given_up_do_not_let_reports_be_written_twice(
