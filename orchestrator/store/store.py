@@ -40,6 +40,9 @@ CHANNEL = "nm_changed"
 TABLES = ("links", "routes", "groups", "user_flows", "probes")
 """What may be changed by SQL; members and trees belong to groups."""
 
+NUMBERING_S = 10.0
+"""Seconds that Postgres has to number new routes and pins, which takes milliseconds; a request has twenty."""
+
 _HINT = "`nm status` says whether it runs; `nm up` with the lab's topology file starts it again"
 
 _LOG = log.get(__name__)
@@ -157,12 +160,12 @@ class Store:
 
     async def new_routes(self, count: int) -> list[int]:
         """Return numbers for new routes, in order; no other route gets one of them."""
-        async with self._connection() as connection:
+        async with self._numbering() as connection:
             return await lab.new_routes(connection, count)
 
     async def new_pin(self) -> int:
         """Return a number for a new pin; no other pin gets it."""
-        async with self._connection() as connection:
+        async with self._numbering() as connection:
             return await lab.new_pin(connection)
 
     async def open_flows(self) -> list[FlowRow]:
@@ -356,6 +359,19 @@ class Store:
                 yield connection
         except (OperationalError, PoolTimeout) as error:
             text = f"Postgres does not answer: {' '.join(str(error).split())[:200]}"
+            raise StoreUnavailable(text, id="store.unreachable", hint=_HINT) from None
+
+    @contextlib.asynccontextmanager
+    async def _numbering(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for a statement that has to be answered within `NUMBERING_S`.
+
+        A backend whose server was killed may wait for ever for a lock of another one that has ended.
+        """
+        try:
+            async with asyncio.timeout(NUMBERING_S), self._connection() as connection:
+                yield connection
+        except TimeoutError:
+            text = f"Postgres has not answered within {NUMBERING_S:g} s"
             raise StoreUnavailable(text, id="store.unreachable", hint=_HINT) from None
 
     @contextlib.asynccontextmanager
