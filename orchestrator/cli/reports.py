@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "report_if_cut_short",
     "suggest_report",
-    "write_cut_short_sweep",
     "write_page_of_run",
+    "write_partial_sweep_report",
     "write_report",
     "write_sweep_report",
 ]
@@ -92,10 +92,11 @@ def report_if_cut_short(parent: Path, *, enabled: bool) -> Iterator[Callable[[On
         raise
 
 
-def write_sweep_report(folder: SweepFolder) -> None:
+def write_sweep_report(folder: SweepFolder) -> Path | None:
     """Write the page about a sweep, and those of complete runs that have none; say where it is.
 
-    A run lacks its page when the sweep was killed before it was written.
+    A run lacks its page when the sweep was killed before it was written. Returns the page's path, or None if
+    there is none.
     """
     from orchestrator.results.report import NAME
     from orchestrator.results.sweep_report import write
@@ -105,14 +106,19 @@ def write_sweep_report(folder: SweepFolder) -> None:
         if run.name not in left and not (folder.path / run.name / NAME).exists():
             write_page_of_run(folder.path / run.name)
     try:
-        notify(f"report in {write(folder.path, folder.document)}")
+        # A sweep that was killed has not listed its runs.
+        document = folder.document if "runs" in folder.document else folder.summary()
+        written = write(folder.path, document)
     except Exception as error:
         notify(f"the sweep has no report: {error}")
+        return None
+    notify(f"report in {written}")
+    return written
 
 
-def write_cut_short_sweep(folder: SweepFolder) -> None:
-    """Write the page about a sweep that ended early with an error, and that of the run under way."""
+def write_partial_sweep_report(folder: SweepFolder) -> Path | None:
+    """Do the same for a sweep that may lack runs, and write the pages of runs that were cut short."""
     for run in folder.missing():
         if (folder.path / run.name / "run.json").is_file():
             write_page_of_run(folder.path / run.name)
-    write_sweep_report(folder)
+    return write_sweep_report(folder)

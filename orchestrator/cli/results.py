@@ -91,18 +91,17 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run or a sweep.")],
 ) -> None:
     """Draw the plots of a run, or of a sweep and its runs, and write report.html; also after an interrupt."""
-    from orchestrator.cli.reports import write_cut_short_sweep
+    from orchestrator.cli.reports import write_page_of_run, write_partial_sweep_report
     from orchestrator.lab.sweep_folder import SweepFolder
     from orchestrator.results import open_bundle
-    from orchestrator.results.report import render
 
     if open_bundle(folder).kind == "sweep":
-        write_cut_short_sweep(SweepFolder.open(folder))
-        return
-    written = render(folder)
-    for problem in written.problems:
-        notify(f"report: {problem}")
-    print(written.path)
+        written = write_partial_sweep_report(SweepFolder.open(folder))
+    else:
+        written = write_page_of_run(folder)
+    if written is None:
+        raise typer.Exit(1)
+    print(written)
 
 
 def compare(

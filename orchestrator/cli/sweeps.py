@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.common import Output, emit, home, notify, progress, table
 from orchestrator.cli.reports import (
     suggest_report,
-    write_cut_short_sweep,
     write_page_of_run,
+    write_partial_sweep_report,
     write_sweep_report,
 )
 
@@ -161,7 +161,7 @@ def run(
         if report and isinstance(error, KeyboardInterrupt):
             suggest_report(folder.path)
         elif report:
-            write_cut_short_sweep(folder)
+            write_partial_sweep_report(folder)
         raise
     document = _plotted(folder, document, plot or folder.document["plot"])
     if report:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.cli import runs
 from orchestrator.errors import LabNotFound
 from orchestrator.protocol.messages import RunEvent
-from orchestrator.results import RunOutcome
+from orchestrator.results import FORMAT, RunOutcome
 from orchestrator.scenario.plots import Plot
 from tests.cli.conftest import Nm
 from tests.results.runs import make_run
@@ -115,3 +115,37 @@ def test_a_run_that_is_cut_short_gets_its_page_at_once_or_on_request(
     else:
         assert said.code != 0 and f"report in {page}" in said.err
     assert "interrupted" in page.read_text()
+
+
+def test_a_report_that_cannot_be_written_is_no_success(
+    nm: Nm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, sweep = make_run(tmp_path / "run"), make_killed_sweep(tmp_path / "sweep")
+
+    def fail(*_: Any) -> Any:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("orchestrator.results.report.render", fail)
+    said = nm("results", "report", str(run))
+    assert (said.code, said.out) == (1, "") and "the run has no report: no space left" in said.err
+    monkeypatch.setattr("orchestrator.results.sweep_report.write", fail)
+    said = nm("results", "report", str(sweep))
+    assert (said.code, said.out) == (1, "") and "the sweep has no report: no space left" in said.err
+    said = nm("results", "report", str(tmp_path))
+    assert said.code == 2 and "neither run.json nor sweep.json" in said.err
+
+
+def test_a_sweep_that_was_killed_gets_its_page(nm: Nm, tmp_path: Path) -> None:
+    folder = make_killed_sweep(tmp_path / "sweep")
+    said = nm("results", "report", str(folder))
+    assert (said.code, said.out) == (0, f"{folder}/report.html\n")
+    assert "1 of 1 runs are missing" in (folder / "report.html").read_text()
+
+
+def make_killed_sweep(folder: Path) -> Path:
+    """Write the folder of a sweep that was killed in its first run."""
+    folder.mkdir()
+    order = [{"combination": 1, "repetition": 1, "seed": 7}]
+    document = {"format": FORMAT, "sweep": "s", "scenario": "pingall", "seed": 7, "axes": [], "order": order}
+    (folder / "sweep.json").write_text(json.dumps({**document, "verdict": "running", "topologies": {}}))
+    return folder
