@@ -160,6 +160,8 @@ class Store:
 
     async def new_routes(self, count: int) -> list[int]:
         """Return numbers for new routes, in order; no other route gets one of them."""
+        if not count:
+            return []  # then Postgres may be away
         async with self._numbering() as connection:
             return await lab.new_routes(connection, count)
 

@@ -354,3 +354,7 @@ async def eventually(condition: Callable[[], bool], within: float = 15.0) -> Non
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
         await asyncio.sleep(0.02)
+
+
+async def test_no_number_is_asked_for_where_none_is_needed() -> None:
+    assert await Store("").new_routes(0) == []
