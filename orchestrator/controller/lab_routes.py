@@ -40,7 +40,7 @@ class LabRoutes(LabNodes):
         self._touch(*(node for node in touched if node in self.registry))
 
     def _answers(self, node_id: int) -> bool:
-        """Tell whether a node confirms what it is sent, now or when it is back in a moment."""
+        """Tell whether a node confirms what it is sent, now or after it has connected again."""
         if node_id not in self.registry:
             return False
         node = self.registry.node(node_id)

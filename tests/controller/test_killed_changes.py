@@ -75,7 +75,7 @@ async def test_a_controller_that_is_killed_in_the_middle_of_changes_has_made_eac
             found = await states(running.url)
             assert all(found[what] in each for what, each in allowed.items()), (found, allowed)
             hop = WAYS[found["route"]][0][1]  # the nodes have what the controller says
-            await host.until(lambda hop=hop: host.nodes[1].explicit[1].next_hops == (hop,))  # type: ignore[misc]
+            await host.until(lambda hop=hop: host.nodes[1].explicit[1].next_hops == (hop,))  # type: ignore[misc]  # a default binds the loop's variable
             if moment == "end":
                 break
             way = 1 - found["route"]

@@ -244,7 +244,12 @@ async def test_a_route_that_replaces_another_one_is_in_force_before_that_goes(
     west = RouteEntry(src=1, dst=3, edges=((1, 4), (4, 3)))
     await ask(asking, change(replace(file, routes=(east,))))
     seen: list[set[int]] = []
-    host.refuse = lambda message: seen.append(set(host.nodes[1].explicit)) or False  # type: ignore[func-returns-value]
+
+    def look(_message: m.Message) -> bool:
+        seen.append(set(host.nodes[1].explicit))
+        return False
+
+    host.refuse = look
     await ask(asking, change(replace(file, routes=(west,))))
     seen.append(set(host.nodes[1].explicit))
     assert seen[0] == {1} and {1, 2} in seen and seen[-1] == {2} and set() not in seen

@@ -278,7 +278,7 @@ async def test_a_relay_that_is_silent_keeps_the_source_from_a_route_and_is_named
         process.slow = {1, 2, 3, 4}
         await process.join(url(controller))
     for process in (host, relay):
-        await process.until(lambda p=process: all(len(n.links) == 2 for n in p.nodes.values()))  # type: ignore[misc]
+        await process.until(lambda p=process: all(len(n.links) == 2 for n in p.nodes.values()))  # type: ignore[misc]  # a default binds the loop's variable
         for node in process.nodes.values():
             for remote in node.links:
                 process.comes_up(node.id, remote)
