@@ -116,6 +116,7 @@ impl Worker {
                 self.reset_broken();
                 self.read_woken();
             }
+            self.now = thread::monotonic_ns(); // reading events took time as well
             let until = self.after(ROUNDS_LIMIT);
             for _ in 0..ROUNDS * self.runnable.len() {
                 let Some(key) = self.runnable.pop_front() else {
