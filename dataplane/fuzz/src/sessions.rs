@@ -138,13 +138,14 @@ impl Node {
         let (round, tag) = (input.u8() % 4, self.tag(input));
         let segment_size = usize::from(input.one_of(&[1460u16, 1, 0, 536, u16::MAX]));
         // A position in the transfer, or any.
-        let offset = match input.u8() % 4 {
-            0 => input.u64() & 0xffff_ffff_ffff,
-            _ => u64::from(input.u8()) * segment_size as u64,
+        let (index, sequence) = match input.u8() % 4 {
+            0 => (input.u32(), input.u16()),
+            _ => (u32::from(input.u8()), 0),
         };
         let mut header = vec![kind, round];
         header.extend_from_slice(&tag.to_be_bytes());
-        header.extend_from_slice(&offset.to_be_bytes()[2..]);
+        header.extend_from_slice(&index.to_be_bytes());
+        header.extend_from_slice(&sequence.to_be_bytes());
         let mut body = body(input, kind, segment_size);
         // Messages other than data contain the complete transfer number; the tag is its upper half.
         if kind != 3 {

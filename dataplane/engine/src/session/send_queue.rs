@@ -21,7 +21,8 @@ pub(super) struct Envelope {
     /// The transfer number; 0 for a request that concerns no transfer.
     pub number: u64,
     pub round: u8,
-    pub offset: u64,
+    /// See [`Header::index`].
+    pub index: u32,
     /// The sending session that the bytes are counted for.
     pub session: Option<SessionId>,
 }
@@ -62,11 +63,12 @@ impl SendQueue {
 
     /// Builds a packet with a message and queues it.
     pub(super) fn send(&mut self, envelope: Envelope, message: &Message, pool: &mut Pool) {
-        let Envelope { to, round, number, offset, session } = envelope;
+        let Envelope { to, round, number, index, session } = envelope;
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         body.resize(HEADER, 0);
-        Header { kind: message.kind(), round, tag: tag_of(number), offset }.write(&mut body);
+        let tag = tag_of(number);
+        Header { kind: message.kind(), tree: 0, round, tag, index, sequence: 0 }.write(&mut body);
         body.extend_from_slice(&number.to_be_bytes());
         message.write(&mut body);
         let mut packet = pool.get_for(IP_UDP + body.len());

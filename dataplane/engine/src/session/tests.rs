@@ -173,7 +173,8 @@ impl Fixture {
 
 fn frame(number: u64, message: &Message) -> Vec<u8> {
     let mut payload = vec![0; wire::HEADER];
-    Header { kind: message.kind(), round: 0, tag: tag_of(number), offset: 0 }.write(&mut payload);
+    Header { kind: message.kind(), tree: 0, round: 0, tag: tag_of(number), index: 0, sequence: 0 }
+        .write(&mut payload);
     payload.extend_from_slice(&number.to_be_bytes());
     message.write(&mut payload);
     payload
@@ -186,8 +187,9 @@ fn digest(data: &[u8]) -> Digest {
 
 fn segment(number: u64, round: u8, index: usize, part: &[u8]) -> Vec<u8> {
     let mut payload = vec![0; wire::HEADER];
-    let offset = (index * UNIT) as u64;
-    Header { kind: wire::DATA, round, tag: tag_of(number), offset }.write(&mut payload);
+    let index = index as u32;
+    Header { kind: wire::DATA, tree: 0, round, tag: tag_of(number), index, sequence: index as u16 }
+        .write(&mut payload);
     payload.extend_from_slice(part);
     payload
 }

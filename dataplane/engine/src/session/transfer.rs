@@ -86,18 +86,6 @@ impl Transfer {
         self.have = Bitmap::default();
     }
 
-    /// The index of the segment that starts at an offset. The offset is checked before it is converted to 32 bits: a
-    /// large one could otherwise be truncated to a valid index, with a terabyte to be filled before it.
-    #[inline]
-    fn index_of(&self, offset: u64) -> Option<u32> {
-        let segment_size = self.segment_size as u64;
-        if offset == u64::from(self.next) * segment_size {
-            return (self.next < self.segments).then_some(self.next);
-        }
-        let (index, rest) = (offset / segment_size, offset % segment_size);
-        (rest == 0 && index < u64::from(self.segments)).then_some(index as u32)
-    }
-
     /// Stores the segments of a packet, of `stride` bytes each with headers. All are copied first and digested
     /// afterwards: alternating, the digest would wait for each copy to reach the cache.
     pub(super) fn store(&mut self, payload: &[u8], stride: usize, sink: &mut Vec<u8>, prefetch: Prefetch) {
@@ -134,13 +122,12 @@ impl Transfer {
             return None;
         }
         let run = first..first + count as u32;
-        let mut expected =
-            Header { kind: wire::DATA, round: self.round, tag: tag_of(self.number), offset: start };
-        for segment in payload.chunks(whole) {
-            if Header::read(segment)?.0 != expected {
+        for (index, segment) in (first..).zip(payload.chunks(whole)) {
+            let header = Header::read(segment)?.0;
+            let (kind, round, tag) = (wire::DATA, self.round, tag_of(self.number));
+            if (header.kind, header.round, header.tag, header.index) != (kind, round, tag, index) {
                 return None;
             }
-            expected.offset += self.segment_size as u64;
         }
         // Every segment has a header, as checked above.
         for segment in payload.chunks(whole) {
@@ -176,13 +163,16 @@ impl Transfer {
         }
     }
 
-    /// Stores one segment and returns its index, if it was missing. Invalid segments are ignored: invalid offsets,
-    /// wrong lengths, other transfers.
+    /// Stores one segment and returns its index, if it was missing. Invalid segments are ignored: invalid
+    /// indices, wrong lengths, other transfers.
     #[inline]
     fn store_segment(&mut self, segment: &[u8], sink: &mut Vec<u8>) -> Option<u32> {
         let (header, part) = Header::read(segment)?;
-        let offset = header.offset as usize;
-        let index = self.index_of(header.offset)?;
+        let index = header.index;
+        if index >= self.segments {
+            return None;
+        }
+        let offset = index as usize * self.segment_size;
         let expected = self.segment_size.min((self.total as usize).saturating_sub(offset));
         if header.kind != wire::DATA || header.tag != tag_of(self.number) || part.len() != expected {
             return None;

@@ -3,13 +3,15 @@
 //! Every message is a UDP payload on [`crate::SESSION_PORT`] that starts with the same 12 bytes:
 //!
 //! ```text
-//! 0      1       2          6                12
-//! ┌──────┬───────┬──────────┬────────────────┬──────────
-//! │ kind │ round │ tag: u32 │ offset: u48    │ body …
-//! └──────┴───────┴──────────┴────────────────┴──────────
+//! 0            1       2          6            10             12
+//! ┌──────┬──────┬───────┬──────────┬────────────┬───────────────┬──────
+//! │ tree │ kind │ round │ tag: u32 │ index: u32 │ sequence: u16 │ body …
+//! └──────┴──────┴───────┴──────────┴────────────┴───────────────┴──────
 //! ```
 //!
-//! Integers are big-endian. A sender draws a random 64-bit number for each transfer. The tag is the upper half of it:
+//! Integers are big-endian; tree and kind have four bits each. `tree` is the position, among the trees of the group,
+//! of the tree that carries the packet, and `sequence` numbers the data segments of a transfer on that tree, modulo
+//! 65,536. A sender draws a random 64-bit number for each transfer. The tag is the upper half of it:
 //! enough for data, which the digest verifies at the end. Every other message contains the whole number in front of
 //! its body, because it changes the state of a session. Data super-packets repeat the header in every MTU segment, so
 //! that a link may lose any of them.
@@ -20,6 +22,8 @@ use crate::NodeId;
 
 /// Length of the header in front of every body, in bytes.
 pub(super) const HEADER: usize = 12;
+/// Most trees of a group that one transfer uses: the header has four bits for the tree.
+pub(super) const TREES: u8 = 16;
 /// Bytes of the transfer's number, in front of the body of every message but data.
 pub(super) const NUMBER: usize = 8;
 /// Bytes of a manifest's body before its receivers.
@@ -35,7 +39,7 @@ pub(super) const IP_UDP: usize = 28;
 pub(super) const MIN_MTU: u16 = 576;
 /// Payload bytes of the smallest full segment.
 const MIN_SEGMENT_SIZE: usize = MIN_MTU as usize - IP_UDP - HEADER;
-/// Largest transfer in bytes: offsets have 48 bits, segment indices 32.
+/// Largest transfer in bytes. Segment indices have 32 bits, which limits transfers of small segments further.
 pub(super) const MAX_TRANSFER: u64 = 1 << 48;
 /// Received reasons are truncated to this many bytes; those of this implementation are shorter.
 const LONGEST_REASON: usize = 512;
@@ -51,28 +55,37 @@ pub(super) const fn tag_of(number: u64) -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub kind: u8,
+    /// Position of the tree that carries the packet, below [`TREES`].
+    pub tree: u8,
     pub round: u8,
     pub tag: u32,
-    pub offset: u64,
+    /// The index of the segment; in [`Message::Poll`] one more than the highest index sent.
+    pub index: u32,
+    /// The number of a data segment on its tree, modulo 2^16; 0 in messages.
+    pub sequence: u16,
 }
 
 impl Header {
     #[inline]
     pub(super) fn write(self, out: &mut [u8]) {
-        out[0] = self.kind;
+        debug_assert!(self.tree < TREES);
+        out[0] = self.tree << 4 | self.kind;
         out[1] = self.round;
         out[2..6].copy_from_slice(&self.tag.to_be_bytes());
-        out[6..12].copy_from_slice(&self.offset.to_be_bytes()[2..]);
+        out[6..10].copy_from_slice(&self.index.to_be_bytes());
+        out[10..12].copy_from_slice(&self.sequence.to_be_bytes());
     }
 
     #[inline]
     pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (head, body) = bytes.split_first_chunk::<HEADER>()?;
         let header = Self {
-            kind: head[0],
+            kind: head[0] & 0x0f,
+            tree: head[0] >> 4,
             round: head[1],
             tag: u32::from_be_bytes([head[2], head[3], head[4], head[5]]),
-            offset: u64::from_be_bytes([0, 0, head[6], head[7], head[8], head[9], head[10], head[11]]),
+            index: u32::from_be_bytes([head[6], head[7], head[8], head[9]]),
+            sequence: u16::from_be_bytes([head[10], head[11]]),
         };
         Some((header, body))
     }
@@ -106,7 +119,7 @@ pub(super) enum Message {
     Leave { failed: bool, reason: String },
     /// Sender: acknowledges [`Message::Complete`].
     Ack,
-    /// Sender: all segments of this round up to `offset` were sent; requests [`Message::Progress`].
+    /// Sender: all segments of this round below `index` were sent; requests [`Message::Progress`].
     Poll,
     /// Receiver, to the source that it waits for: requests an offer to `dest`.
     Solicit { dest: u32 },
@@ -369,7 +382,14 @@ mod tests {
                 assert_eq!(Message::read(message.kind(), &bytes[..cut]), None);
             }
         }
-        let header = Header { kind: DATA, round: 3, tag: 0xdead_beef, offset: (1 << 48) - 1 };
+        let header = Header {
+            kind: DATA,
+            tree: 15,
+            round: 3,
+            tag: 0xdead_beef,
+            index: u32::MAX - 1,
+            sequence: 0xfffe,
+        };
         let mut bytes = [0; HEADER];
         header.write(&mut bytes);
         assert_eq!(Header::read(&bytes), Some((header, &[][..])));

@@ -225,8 +225,7 @@ impl Receiver {
             Message::Poll if self.state == SessionState::Active => {
                 if let Some(transfer) = &mut self.transfer {
                     transfer.enter_round(header.round);
-                    transfer.highest =
-                        transfer.highest.max(header.offset.min(u64::from(transfer.segments)) as u32);
+                    transfer.highest = transfer.highest.max(header.index.min(transfer.segments));
                 }
                 self.report_progress(now, true, queue, &mut io.pool);
             }

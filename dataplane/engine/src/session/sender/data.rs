@@ -57,7 +57,9 @@ impl Sender {
                 };
                 let start = segment as usize * self.segment_size;
                 let part = &data[start..data.len().min(start + self.segment_size)];
-                let header = Header { kind: wire::DATA, round: self.round as u8, tag, offset: start as u64 };
+                let (round, sequence) = (self.round as u8, self.sequence);
+                let header = Header { kind: wire::DATA, tree: 0, round, tag, index: segment, sequence };
+                self.sequence = self.sequence.wrapping_add(1);
                 header.write(&mut out[end..end + wire::HEADER]);
                 end += wire::HEADER;
                 out[end..end + part.len()].copy_from_slice(part);

@@ -60,8 +60,8 @@ impl Sender {
                 self.send_offer(self.dest, waits, queue, pool);
             }
             Phase::Sending => {
-                let offset = self.plan.sent_end().into();
-                queue.send(Envelope { offset, ..envelope }, &Message::Poll, pool);
+                let index = self.plan.sent_end();
+                queue.send(Envelope { index, ..envelope }, &Message::Poll, pool);
             }
             // The first round is complete, so the digest exists.
             Phase::Requesting(_) => {

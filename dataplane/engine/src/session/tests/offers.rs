@@ -141,7 +141,7 @@ proptest! {
     #[test]
     fn invalid_messages_from_a_peer_never_panic_and_never_complete_anything(
         frames in proptest::collection::vec(
-            (0u8..16, any::<u8>(), 0usize..3, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..90), 0u64..400),
+            (0u8..16, any::<u8>(), 0usize..3, any::<u32>(), proptest::collection::vec(any::<u8>(), 0..90), 0u64..400),
             1..60,
         ),
     ) {
@@ -150,11 +150,11 @@ proptest! {
         let number = fixture.offered();
         let incoming = fixture.receive(5000);
         fixture.offer(8 << 32, &bytes(5000, 2));
-        for (kind, round, whose, offset, body, ms) in frames {
+        for (kind, round, whose, index, body, ms) in frames {
             let number = [number, 8 << 32, 77 << 32][whose];
             let mut payload = vec![0; wire::HEADER];
-            let offset = offset % 6000;
-            Header { kind, round, tag: tag_of(number), offset }.write(&mut payload);
+            let (tree, tag, index) = (0, tag_of(number), index % 12);
+            Header { kind, tree, round, tag, index, sequence: index as u16 }.write(&mut payload);
             if kind != wire::DATA {
                 payload.extend_from_slice(&number.to_be_bytes());
             }
