@@ -3,6 +3,7 @@
 mod connection;
 mod flows;
 mod orders;
+mod peer;
 mod refusals;
 mod tls;
 
@@ -15,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use nm_engine::{FlowMetrics, NodeMetrics, NodeStats, RoutedFlows};
 use nm_messages::{
-    decode_frames, encode, Ack, AddNode, AppFlowStart, CreateGroup, Error, Frame, InstallRoutes,
-    LinkMeasurements, LinkSpec, ListFlowRoutes, Metrics, NodeSample, NodeSettings, NodeSpec,
-    RemoveNode, SetLink, ToController, ToNode, Value, Welcome,
+    Ack, AddNode, AppFlowStart, CreateGroup, Error, Frame, InstallRoutes, LinkMeasurements,
+    LinkSpec, ListFlowRoutes, Metrics, NodeSample, NodeSettings, NodeSpec, RemoveNode, SetLink,
+    ToController, ToNode, Value,
 };
 use tokio::sync::mpsc::unbounded_channel;
-use tokio_tungstenite::tungstenite::{accept, Message, WebSocket};
+use tokio_tungstenite::tungstenite::Message;
 
+use self::peer::Peer;
 use super::connection::Connection;
 use super::interface::MAX_REQUESTS;
 use super::resolve::{Lookup, Resolver};
@@ -70,113 +72,6 @@ impl Drop for Watchdog {
                 "the control thread was held up for {late:?}"
             );
         }
-    }
-}
-
-/// The bytes of a connection, in TLS or not.
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
-
-/// One accepted connection of the fake controller.
-struct Peer {
-    socket: WebSocket<Box<dyn Stream>>,
-    received: std::collections::VecDeque<Frame<ToController>>,
-}
-
-impl Peer {
-    fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = listener.accept().expect("a connection");
-        stream.set_read_timeout(Some(LONG)).expect("a time limit");
-        Peer::over(stream)
-    }
-
-    /// Accepts the websocket of a connection.
-    fn over(stream: impl Stream + 'static) -> Self {
-        let stream: Box<dyn Stream> = Box::new(stream);
-        Peer {
-            socket: accept(stream).expect("a websocket"),
-            received: Default::default(),
-        }
-    }
-
-    /// Accepts, and replies to the hello message.
-    fn welcome(listener: &TcpListener) -> Self {
-        Peer::accept(listener).welcomed()
-    }
-
-    /// Accepts the websocket of a connection, and replies to the hello message.
-    fn welcome_over(stream: impl Stream + 'static) -> Self {
-        Peer::over(stream).welcomed()
-    }
-
-    fn welcomed(mut self) -> Self {
-        let peer = &mut self;
-        let hello = peer.handle_message();
-        let token = token_of(hello.node);
-        assert!(matches!(hello.message, ToController::Hello(hello) if hello.token == token));
-        peer.send(
-            0,
-            Welcome {
-                protocol: 1,
-                lab: "lab".to_owned(),
-                incarnation: 1,
-            },
-        );
-        self
-    }
-
-    /// Expects the report that the node has carried out all orders.
-    fn expect_ready(&mut self) {
-        let found = self.handle_message();
-        assert!(
-            matches!(found.message, ToController::NodeTopologyReady(_)),
-            "{found:?}"
-        );
-    }
-
-    fn handle_message(&mut self) -> Frame<ToController> {
-        while self.received.is_empty() {
-            if let Message::Binary(bytes) = self.socket.read().expect("a message") {
-                self.received
-                    .extend(decode_frames::<ToController>(&bytes).expect("frames"));
-            }
-        }
-        self.received.pop_front().expect("just filled")
-    }
-
-    fn send(&mut self, node: u32, message: impl Into<ToNode>) {
-        self.order(0, node, message);
-    }
-
-    fn order(&mut self, id: u32, node: u32, message: impl Into<ToNode>) {
-        let bytes = encode(&Frame {
-            id,
-            node,
-            message: message.into(),
-        })
-        .expect("a message");
-        self.socket
-            .send(Message::Binary(bytes.into()))
-            .expect("sent");
-    }
-
-    /// Accepts a registration and returns its message.
-    fn register(&mut self, node: u32) -> nm_messages::StartUp {
-        let frame = self.handle_message();
-        assert_eq!(frame.node, node);
-        let ToController::StartUp(start_up) = frame.message else {
-            panic!("{frame:?}")
-        };
-        assert_eq!(start_up.token, token_of(node));
-        self.send(
-            node,
-            Ack {
-                re: frame.id,
-                value: None,
-            },
-        );
-        self.send(node, settings(node));
-        start_up
     }
 }
 
