@@ -122,9 +122,9 @@ impl Transfer {
             return None;
         }
         let run = first..first + count as u32;
+        let (kind, round, tag) = (wire::DATA, self.round, tag_of(self.number));
         for (index, segment) in (first..).zip(payload.chunks(whole)) {
             let header = Header::read(segment)?.0;
-            let (kind, round, tag) = (wire::DATA, self.round, tag_of(self.number));
             if (header.kind, header.round, header.tag, header.index) != (kind, round, tag, index) {
                 return None;
             }

@@ -39,7 +39,7 @@ pub(super) const IP_UDP: usize = 28;
 pub(super) const MIN_MTU: u16 = 576;
 /// Payload bytes of the smallest full segment.
 const MIN_SEGMENT_SIZE: usize = MIN_MTU as usize - IP_UDP - HEADER;
-/// Largest transfer in bytes. Segment indices have 32 bits, which limits transfers of small segments further.
+/// Largest transfer in bytes: segment indices have 32 bits, and the size of a segment 16.
 pub(super) const MAX_TRANSFER: u64 = 1 << 48;
 /// Received reasons are truncated to this many bytes; those of this implementation are shorter.
 const LONGEST_REASON: usize = 512;

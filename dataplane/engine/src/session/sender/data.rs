@@ -51,15 +51,15 @@ impl Sender {
             let out = &mut storage[HEADROOM..];
             let tag = tag_of(self.number);
             let first = self.plan.sent_end();
-            for _ in 0..count {
+            let round = self.round as u8;
+            for position in self.position..self.position + u64::from(count) {
                 let Some(segment) = self.plan.next() else {
                     break;
                 };
                 let start = segment as usize * self.segment_size;
                 let part = &data[start..data.len().min(start + self.segment_size)];
-                let (round, sequence) = (self.round as u8, self.sequence);
+                let sequence = position as u16;
                 let header = Header { kind: wire::DATA, tree: 0, round, tag, index: segment, sequence };
-                self.sequence = self.sequence.wrapping_add(1);
                 header.write(&mut out[end..end + wire::HEADER]);
                 end += wire::HEADER;
                 out[end..end + part.len()].copy_from_slice(part);

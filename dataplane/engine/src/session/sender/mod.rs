@@ -78,8 +78,6 @@ pub(super) struct Sender {
     /// Receivers that have accepted this transfer or ended, so that the next one may be offered to them.
     released: Vec<NodeId>,
     round: u32,
-    /// The sequence number of the next data segment.
-    sequence: u16,
     plan: Plan,
     /// Segments sent before this round, and so far.
     round_base: u64,
@@ -122,7 +120,6 @@ impl Sender {
             peers,
             released: Vec::new(),
             round: 0,
-            sequence: 0,
             plan: Plan::new(std::iter::once((0, segments))),
             round_base: 0,
             position: 0,
